@@ -1,0 +1,79 @@
+"""Every test that takes `start` runs the installed command, and what it has started is ended after it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import pytest
+
+from helpers.running import UNSHARE, Running, descendants, end_descendants
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class StartTinyinit(Protocol):
+    def __call__(self, *words: str | os.PathLike[str], **popen: Any) -> Running: ...
+
+
+def pytest_sessionstart() -> None:
+    """What a test leaves behind becomes our child, and is found and ended."""
+    assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> None:
+    """Skip where no PID namespace can be made; in CI that is a failure."""
+    if shutil.which("unshare") and subprocess.run([*UNSHARE, "true"], check=False, capture_output=True).returncode == 0:
+        return
+    assert not os.environ.get("CI"), "no PID namespace can be made"
+    pytest.skip("no PID namespace can be made: needs root and util-linux")
+
+
+@pytest.fixture(params=["pid1", "subreaper"])
+def as_pid_1(request: pytest.FixtureRequest) -> bool:
+    """Both modes: as PID 1 of a namespace, and as subreaper."""
+    if request.param == "pid1":
+        request.getfixturevalue("namespaces")
+    return bool(request.param == "pid1")
+
+
+@pytest.fixture(autouse=True)
+def started() -> Iterator[list[Running]]:
+    """Where the tinyinits of a test are kept; when it is over all that it has started is ended."""
+    before = descendants(os.getpid())
+    running: list[Running] = []
+    yield running
+    end_descendants(before)
+    for each in running:
+        each.close()
+
+
+def starter(started: list[Running], as_pid_1: bool) -> StartTinyinit:
+    def start_tinyinit(*words: str | os.PathLike[str], **popen: Any) -> Running:
+        started.append(Running([os.fspath(word) for word in words], as_pid_1=as_pid_1, **popen))
+        return started[-1]
+
+    return start_tinyinit
+
+
+@pytest.fixture
+def start(started: list[Running], as_pid_1: bool) -> StartTinyinit:
+    """Start tinyinit in both modes."""
+    return starter(started, as_pid_1)
+
+
+@pytest.fixture
+def start_subreaper(started: list[Running]) -> StartTinyinit:
+    """Start tinyinit as subreaper only, where PID 1 has no such case."""
+    return starter(started, False)
+
+
+@pytest.fixture
+def start_pid_1(started: list[Running], namespaces: None) -> StartTinyinit:
+    """Start tinyinit as PID 1 only."""
+    return starter(started, True)

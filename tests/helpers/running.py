@@ -1,0 +1,155 @@
+"""A tinyinit that a test has started, and what /proc says of processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+TINYINIT = str(Path(sysconfig.get_path("scripts")) / "tinyinit")
+PYTHON = (sys.executable, "-I", "-S")
+PROGRAMS = Path(__file__).parent
+UNSHARE = (shutil.which("unshare") or "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--")
+# nobody, with the one capability that lets it read an interpreter in root's home
+UNPRIVILEGED = (
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
+)
+TIMEOUT = 20.0
+
+
+def program(name: str, *arguments: object) -> list[str]:
+    """The words that run a helper program of this folder."""
+    return [*PYTHON, str(PROGRAMS / f"{name}.py"), *map(str, arguments)]
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:
+    """The first true value of `condition()`; AssertionError if there is none in time."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"waited {timeout} s for {what}"
+        time.sleep(0.005)
+
+
+def status_field(pid: int | str, field: str) -> str:
+    """A line of /proc/PID/status; empty if there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return ""
+    match = re.search(rf"^{field}:\s*(.*)$", text, re.MULTILINE)
+    return match[1] if match else ""
+
+
+def state(pid: int) -> str:
+    """`S`, `T`, `Z`...; empty if there is no such process."""
+    return status_field(pid, "State")[:1]
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process."""
+    found: list[int] = []
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    except OSError:
+        return found  # it has just ended
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below a process, zombies too."""
+    found: list[int] = []
+    for child in children(pid):
+        found += [child, *descendants(child)]
+    return found
+
+
+def end_descendants(spared: Iterable[int] = ()) -> None:
+    """Kill and reap all that this process has started, and what became its child since: it is a subreaper."""
+    spared = set(spared)
+    while True:
+        left = [pid for pid in descendants(os.getpid()) if pid not in spared]
+        if not left:
+            return
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        for pid in set(left) & set(children(os.getpid())):
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                continue
+
+
+class Running:
+    """A started tinyinit: as PID 1 of a namespace of its own, or as subreaper."""
+
+    def __init__(self, words: list[str], *, as_pid_1: bool, command: list[str] | None = None, **popen: Any) -> None:
+        popen = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | popen
+        popen.setdefault("start_new_session", True)
+        self.as_pid_1 = as_pid_1
+        tinyinit = command or [TINYINIT]
+        self.process = subprocess.Popen([*(UNSHARE if as_pid_1 else ()), *tinyinit, *words], **popen)
+        self.output = b""
+
+    @property
+    def pid(self) -> int:
+        """tinyinit's PID in the namespace of the test."""
+        if not self.as_pid_1:
+            return self.process.pid
+        found: int = wait_until(lambda: children(self.process.pid), "unshare to fork")[0]
+        return found
+
+    @property
+    def main(self) -> int:
+        """The main child's PID in the namespace of the test."""
+        found: int = wait_until(lambda: children(self.pid), "a main child")[0]
+        return found
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def read_until(self, text: str, timeout: float = TIMEOUT) -> str:
+        """All of standard output so far, once `text` is in it."""
+        assert self.process.stdout is not None
+        end = time.monotonic() + timeout
+        while text.encode() not in self.output:
+            ready = select.select([self.process.stdout], [], [], max(0.0, end - time.monotonic()))[0]
+            chunk = os.read(self.process.stdout.fileno(), 65536) if ready else b""
+            assert chunk, f"{text!r} did not come; standard output: {self.output!r}"
+            self.output += chunk
+        return self.output.decode()
+
+    def wait_ready(self) -> int:
+        """Wait for the program's `ready (pid: N)`; N."""
+        match = re.search(r"ready \(pid: (\d+)\)", self.read_until(")\n"))
+        assert match
+        return int(match[1])
+
+    def end(self, timeout: float = TIMEOUT) -> tuple[int, str, str]:
+        """Wait for the end: exit status, the rest of standard output, standard error."""
+        out, err = self.process.communicate(timeout=timeout)
+        status = self.process.returncode
+        return status if status >= 0 else 128 - status, (self.output + (out or b"")).decode(), (err or b"").decode()
+
+    def close(self) -> None:
+        """Give the pipes back; the processes have been ended."""
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe:
+                pipe.close()
+        self.process.poll()

@@ -1,0 +1,188 @@
+"""Contract, section 3: which signals go to whom."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import StartTinyinit
+from helpers.running import TINYINIT, UNPRIVILEGED, Running, children, program, state, status_field, wait_until
+
+FORWARDED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD})
+
+
+def log_of(running: Running, name: str, number: int) -> str:
+    return running.read_until(f"{name} {number}\n")
+
+
+def test_every_signal_reaches_the_whole_main_group(start: StartTinyinit) -> None:
+    running = start("--", *program("log_signals", "tree"))
+    running.read_until("child is ready\n")
+    running.wait_ready()
+    for number in FORWARDED:
+        running.send(number)
+        for name in ("parent", "child"):
+            log_of(running, name, number)
+    assert len(FORWARDED) == 64 - len(("KILL", "STOP", "CHLD")) - len(("32", "33"))  # nptl(7) keeps the last two
+    lines = running.output.decode().split("\n")
+    for number in FORWARDED:
+        for name in ("parent", "child"):
+            assert lines.count(f"{name} {number}") == 1
+
+
+@pytest.mark.parametrize("option", ["-c", "--single-child"])
+def test_single_child_spares_the_rest_of_the_group(start: StartTinyinit, option: str) -> None:
+    running = start(option, "--", *program("log_signals", "tree"))
+    running.read_until("child is ready\n")
+    running.wait_ready()
+    for number in FORWARDED:
+        running.send(number)
+        log_of(running, "parent", number)
+    os.kill(children(running.main)[0], signal.SIGUSR2)  # a mark: what tinyinit had sent would stand before it
+    assert [line for line in log_of(running, "child", signal.SIGUSR2).splitlines() if "child" in line] == [
+        "child is ready",
+        f"child {signal.SIGUSR2:d}",
+    ]
+
+
+def test_rewrite_sends_another_signal_and_zero_drops_it(start: StartTinyinit) -> None:
+    running = start("-r", "TERM:QUIT", "--rewrite", "10:0,SIGHUP:rtmin+2", *program("log_signals", "got", signal.SIGQUIT))
+    running.wait_ready()
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTERM):
+        running.send(number)
+        if number != signal.SIGUSR1:
+            expected = {signal.SIGHUP: signal.SIGRTMIN + 2, signal.SIGTERM: signal.SIGQUIT}.get(number, number)
+            log_of(running, "got", expected)
+    status, out, _ = running.end()
+    assert (status, f"got {signal.SIGUSR1:d}\n" in out) == (0, False)
+
+
+def test_a_signal_sent_before_the_command_runs_is_delivered(start: StartTinyinit) -> None:
+    """TERM at every moment of the first milliseconds, from the moment the mask is set: the status is always 143."""
+    for step in range(50):
+        running = start("--", "sleep", "30")
+        pid = running.pid
+        wait_until(lambda pid=pid: int(status_field(pid, "SigBlk") or "0", 16) & 1 << (signal.SIGTERM - 1), "the mask")
+        time.sleep(step / 1000)
+        os.kill(pid, signal.SIGTERM)
+        assert running.end()[0] == 128 + signal.SIGTERM, f"TERM was lost {step} ms after the mask was set"
+
+
+def test_a_termination_signal_reaches_a_stopped_child(start: StartTinyinit) -> None:
+    running = start("--", *program("log_signals", "got", signal.SIGTERM))
+    running.wait_ready()
+    os.kill(running.main, signal.SIGSTOP)
+    main = running.main
+    wait_until(lambda: state(main) == "T", "the child to stop")
+    running.send(signal.SIGUSR1)
+    wait_until(lambda: not int(status_field(running.pid, "ShdPnd"), 16), "tinyinit to take the signal")
+    assert state(main) == "T"
+    running.send(signal.SIGTERM)
+    status, out, _ = running.end()
+    assert (status, out.splitlines()[1:]) == (0, ["got 10", "got 15"])
+
+
+def test_a_child_that_is_not_stopped_gets_no_continue(start: StartTinyinit) -> None:
+    running = start("--", *program("log_signals", "got", signal.SIGTERM))
+    running.wait_ready()
+    running.send(signal.SIGTERM)
+    assert running.end()[1].splitlines()[1:] == ["got 15"]
+
+
+def test_a_child_that_left_its_group_still_gets_signals(start: StartTinyinit) -> None:
+    running = start("--", *program("leave_group"))
+    running.wait_ready()
+    running.send(signal.SIGUSR1)
+    running.send(signal.SIGTERM)
+    status, out, _ = running.end()
+    assert status == 0
+    assert out.splitlines()[1:] == ["got 10", "got 15"]
+
+
+def test_signals_reach_a_child_that_called_setsid_in_a_fork(start: StartTinyinit) -> None:
+    """`setsid COMMAND` forks when it leads a group; with --wait its parent stays and dies of the signal."""
+    running = start("--", "setsid", "--wait", "sleep", "60", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: children(running.main), "setsid to fork")
+    running.send(signal.SIGTERM)
+    assert running.end()[0] == 128 + signal.SIGTERM
+
+
+def test_a_child_of_another_user_costs_one_warning(start: StartTinyinit, tmp_path: Path) -> None:
+    """What an unprivileged tinyinit may not signal it still waits for."""
+    if os.getuid() != 0:
+        pytest.skip("needs root to become two other users")
+    become_root = tmp_path / "become_root"
+    shutil.copy(str(shutil.which("setpriv")), become_root)
+    become_root.chmod(0o4755)
+    for folder in tmp_path.parents[:3]:
+        folder.chmod(0o755)
+    running = start("--", become_root, "--reuid=0", "sleep", "60", command=[*UNPRIVILEGED, TINYINIT])
+    main = running.main
+    wait_until(lambda: status_field(main, "Uid").split() == ["0"] * 4, "the child to become root")
+    for _ in range(3):
+        running.send(signal.SIGTERM)
+    wait_until(lambda: not int(status_field(running.pid, "ShdPnd"), 16), "tinyinit to take the signals")
+    wait_until(lambda: state(running.pid) == "S", "tinyinit to sleep")
+    os.kill(main, signal.SIGINT)
+    status, _, err = running.end()
+    assert status == 128 + signal.SIGINT
+    assert err == "tinyinit: warning: may not send signal 15 to COMMAND (pid %s), which runs as another user\n" % (
+        "2" if running.as_pid_1 else main
+    )
+
+
+def test_a_broken_standard_error_does_not_signal_the_child(start: StartTinyinit) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    running = start("-v", "--", *program("log_signals", "got", signal.SIGTERM), stderr=writer)
+    os.close(writer)
+    running.wait_ready()
+    running.send(signal.SIGUSR1)
+    log_of(running, "got", signal.SIGUSR1)
+    running.send(signal.SIGTERM)
+    assert running.end()[1].splitlines()[1:] == ["got 10", "got 15"]
+
+
+def test_signals_go_on_while_the_standard_error_is_full(start: StartTinyinit) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    running = start("-v", "--", *program("log_signals", "got", signal.SIGTERM), stderr=writer)
+    os.close(writer)
+    running.wait_ready()
+    running.send(signal.SIGTERM)
+    assert running.end()[0] == 0
+    os.close(reader)
+
+
+def test_a_thousand_queued_signals_all_arrive(start: StartTinyinit) -> None:
+    """Real-time signals queue: each one that was sent arrives."""
+    running = start("--", *program("log_signals", "got", signal.SIGTERM))
+    running.wait_ready()
+    number = signal.SIGRTMIN + 3
+    for _ in range(1000):
+        running.send(number)
+    wait_until(lambda: count(running, f"got {number:d}\n") == 1000, "1000 signals")
+    running.send(signal.SIGTERM)
+    assert running.end()[0] == 0
+
+
+def count(running: Running, line: str) -> int:
+    running.read_until(line)
+    assert running.process.stdout is not None
+    os.set_blocking(running.process.stdout.fileno(), False)
+    try:
+        running.output += os.read(running.process.stdout.fileno(), 1 << 20)
+    except BlockingIOError:
+        pass
+    finally:
+        os.set_blocking(running.process.stdout.fileno(), True)
+    return running.output.decode().count(line)

@@ -1,0 +1,573 @@
+"""The whole init: start COMMAND, hand it every signal, reap every orphan, end with COMMAND's status.
+
+    tinyinit [OPTION]... [--] COMMAND [ARG]...
+
+As PID 1 of a container or, anywhere else, as child subreaper (prctl(2)). To follow a signal from its arrival to
+its delivery, read downwards: `block_signals`, `Init.run`, `Init.sleep`, `Init.handle`, `Init.forward`, `Init.send`.
+
+Design note: signals
+--------------------
+All signals are blocked before anything else is done, and stay blocked. There is one place where the process
+sleeps: sigwaitinfo(2), or sigtimedwait(2) while a deadline is set. A blocked signal waits in the kernel until it
+is asked for, so none is lost between two calls, before COMMAND runs, or while another one is handled. Not taken:
+
+* Python's signal handlers run between two bytecodes, can raise out of any line, and a sleep that begins between
+  the C handler's flag and its check misses its wake-up;
+* signal.set_wakeup_fd and signalfd(2) need a descriptor, a poll(2) and a read(2) where one call does;
+* asyncio costs 50 ms before COMMAND runs, for a loop with one source of events;
+* SIGCHLD ignored, so that the kernel reaps, loses every exit status, the main child's too.
+
+This file is on the way to COMMAND, so it imports what is built into the interpreter, and python-prctl's C module.
+enum (which `signal` needs), `os`, `typing` or `argparse` would each cost more than all that is done here.
+"""
+
+import _signal
+import posix
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import NoReturn
+
+# ---- constants and tables -------------------------------------------------------------------------------------
+
+EXIT_CANNOT = 125  # tinyinit itself cannot do what was asked, as with env(1) and timeout(1)
+EXIT_NOT_RUNNABLE = 126  # COMMAND was found but cannot be run, as with sh(1)
+EXIT_NOT_FOUND = 127
+EXIT_SIGNAL_BASE = 128  # + the number of the signal that killed COMMAND
+
+ALL_SIGNALS = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}  # those that can be blocked: signal(7)
+TERMINATION_SIGNALS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
+JOB_CONTROL_STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
+IGNORED_BY_CPYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ)  # at its start; COMMAND gets the default
+
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+ENOENT, ENOEXEC = 2, 8  # errno(3); the module of that name makes a table of all
+COERCED_LOCALES = (b"C.UTF-8", b"C.utf8", b"UTF-8")  # what CPython puts into LC_CTYPE in the C locale (PEP 538)
+DEFAULT_PATH = b"/bin:/usr/bin"  # where execvp(3) looks when PATH is not set
+LONGEST_LINE = 4096  # bytes: PIPE_BUF, so that a line is written whole or not at all (pipe(7))
+LONGEST_SLEEP = 86400.0  # seconds, while a deadline is set: an enormous one would overflow sigtimedwait's time_t
+LAST_GRACE = 5.0  # seconds that KILL may take where --grace is shorter; what lives on then is in state D
+PAUSE_AFTER_ERROR = 0.1  # seconds: an error that comes back at once must not take the processor from COMMAND
+
+# ---- errors and messages --------------------------------------------------------------------------------------
+
+
+class Refusal(Exception):
+    """COMMAND is not run: the reason, for people, and the exit status."""
+
+    def __init__(self, reason: str, status: int = EXIT_CANNOT) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def write_line(text: str) -> None:
+    """Write one line to standard error, and never wait for it: where that is closed or full, the line is lost.
+
+    The open file is COMMAND's as well, so O_NONBLOCK must not be set on it. pwritev2(2) can refuse to wait in one
+    call; what does not know RWF_NOWAIT (a terminal, a file, Linux before 6.5) is asked by poll(2) first.
+    """
+    line = ("tinyinit: " + text).encode("utf-8", "surrogateescape")[: LONGEST_LINE - 1] + b"\n"
+    try:
+        posix.pwritev(2, [line], -1, posix.RWF_NOWAIT)
+    except (OSError, AttributeError):  # full, or closed, or RWF_NOWAIT is not known
+        try:
+            import select
+
+            ready = select.poll()
+            ready.register(2, select.POLLOUT)
+            if ready.poll(0):
+                posix.write(2, line)
+        except (OSError, ImportError):
+            return  # standard error is never an error
+
+
+def exit_status(wait_status: int) -> int:
+    """What a shell would report: the exit code, or 128 + the number of the signal that killed."""
+    if posix.WIFSIGNALED(wait_status):
+        return EXIT_SIGNAL_BASE + posix.WTERMSIG(wait_status)
+    return posix.WEXITSTATUS(wait_status)
+
+
+# ---- options --------------------------------------------------------------------------------------------------
+
+
+class Options:
+    """What the user asked for, with the defaults. Immutable."""
+
+    grace = 5.0  # seconds
+    leftovers = "stop"
+    parent_death_signal = 0
+    remap_exit: "frozenset[int]" = frozenset()
+    rewrite: "Mapping[int, int]" = {}
+    show = ""
+    single_child = False
+    subreaper = False
+    verbosity = 1
+    warn_on_reap = False
+
+    def __init__(self, values: "Mapping[str, object]") -> None:
+        vars(self).update(values)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"options are immutable: {name}")
+
+
+def read_options(words: "list[str]", environ: "Mapping[bytes, bytes]") -> "tuple[Options, list[str]]":
+    """The options, from the command line and the environment, and COMMAND with its arguments."""
+    variables = any(name.startswith((b"TINYINIT_", b"TINI_", b"DUMB_INIT_")) for name in environ)
+    if words and not variables and (words[0] == "--" or not words[0].startswith("-")):
+        return Options({}), words[words[0] == "--" :]  # nothing is asked, so nothing is imported
+    from tinyinit.options import parse_command_line, parse_environment
+
+    values, command = parse_command_line(words)
+    return Options({**parse_environment(environ), **values}), command
+
+
+# ---- setup ----------------------------------------------------------------------------------------------------
+
+
+def block_signals() -> "Iterable[int]":
+    """Block every signal, and return the mask that COMMAND is to have: the one that tinyinit inherited.
+
+    The launcher has blocked them before the interpreter started, and says in -X tinyinit_mask what it found. As
+    PID 1 COMMAND's mask is empty: there somebody may have set one to protect PID 1's start.
+    """
+    inherited: "Iterable[int]" = _signal.pthread_sigmask(_signal.SIG_BLOCK, ALL_SIGNALS)
+    handed_on = sys._xoptions.get("tinyinit_mask")
+    if posix.getpid() == 1:
+        return ()
+    if isinstance(handed_on, str):
+        return [number for number in range(1, 65) if int(handed_on, 16) >> (number - 1) & 1]
+    return inherited
+
+
+def set_process_attribute(option: int, value: int, may_use_ctypes: bool = True) -> None:
+    """prctl(2), through python-prctl or, where that is missing, ctypes. OSError, or ImportError without both."""
+    try:
+        import _prctl  # prctl.py, the wrapper around it, costs three times as much to import
+    except ImportError:
+        if not may_use_ctypes:
+            raise
+        import ctypes
+
+        if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), posix.strerror(ctypes.get_errno())) from None
+    else:
+        _prctl.prctl(option, value)
+
+
+def become_subreaper(init: "Init") -> None:
+    """Have orphans become our children. PID 1's do so anyway, so there a refusal is not worth a word."""
+    try:
+        set_process_attribute(PR_SET_CHILD_SUBREAPER, 1, may_use_ctypes=not init.is_pid_1)
+    except (OSError, ImportError) as failure:
+        if not init.is_pid_1:
+            init.warn(f"cannot become a child subreaper ({failure}): orphans will be neither reaped nor ended")
+
+
+def command_environment() -> "dict[bytes, bytes]":
+    """The environment that tinyinit inherited, without TINYINIT_*.
+
+    In the C locale CPython has set LC_CTYPE in its own (PEP 538). What stood there before, /proc still knows.
+    """
+    environ = {name: value for name, value in posix.environ.items() if not name.startswith(b"TINYINIT_")}
+    if environ.get(b"LC_CTYPE") in COERCED_LOCALES:
+        try:
+            with open("/proc/self/environ", "rb") as file:
+                inherited = [entry for entry in file.read().split(b"\0") if entry.startswith(b"LC_CTYPE=")]
+        except OSError:
+            return environ  # without /proc COMMAND gets C.UTF-8 in place of C
+        del environ[b"LC_CTYPE"]
+        environ.update((b"LC_CTYPE", entry.partition(b"=")[2]) for entry in inherited)
+    return environ
+
+
+def on_terminal(call: "Callable[..., int | None]", *arguments: int) -> "int | None":
+    """`call(terminal, *arguments)` for the controlling terminal (tty(4)); None if there is none, or it hung up."""
+    try:
+        terminal = posix.open("/dev/tty", posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)
+        try:
+            return call(terminal, *arguments)
+        finally:
+            posix.close(terminal)
+    except OSError:
+        return None
+
+
+# ---- the child's side -----------------------------------------------------------------------------------------
+
+
+class Start:
+    """COMMAND and what it is to have, as tinyinit had it.
+
+    By fork and exec: posix_spawn(3) is 0.4 ms faster, but knows nothing of terminals, LISTEN_PID and an ignored SIGCHLD,
+    and glibc's leaves the signals 32 and 33 ignored in what it starts.
+    """
+
+    def __init__(self, words: "list[str]", mask: "Iterable[int]") -> None:
+        self.command = [word.encode(sys.getfilesystemencoding(), "surrogateescape") for word in words]
+        self.mask = mask
+        self.environ = command_environment()
+        self.ignores_sigchld = _signal.getsignal(_signal.SIGCHLD) == _signal.SIG_IGN
+        self.listens = self.environ.get(b"LISTEN_PID") == str(posix.getpid()).encode()  # sd_listen_fds(3)
+        self.has_terminal = on_terminal(posix.tcgetpgrp) == posix.getpgrp()
+
+    def run(self) -> int:
+        """Start COMMAND as leader of a new process group, and return its PID. Refusal if it does not run.
+
+        A pipe that exec closes says that it runs, or carries the reason why it does not.
+        """
+        reader, writer = posix.pipe()
+        try:
+            pid = posix.fork()
+        except OSError as failure:
+            raise cannot_run(self.command[0], failure) from None
+        if pid == 0:
+            self.become_command(writer)
+        posix.close(writer)
+        report = posix.read(reader, LONGEST_LINE)
+        posix.close(reader)
+        if report:
+            posix.waitpid(pid, 0)
+            take_terminal_back(pid)
+            status, _, reason = report.decode("utf-8", "surrogateescape").partition(" ")
+            raise Refusal(reason, int(status))
+        return pid
+
+    def become_command(self, report: int) -> "NoReturn":
+        """In the forked child: set what tinyinit has changed for itself, and exec."""
+        try:
+            posix.setpgid(0, 0)
+            if self.has_terminal:
+                on_terminal(posix.tcsetpgrp, posix.getpid())  # SIGTTOU is blocked: allowed from the background
+            if self.listens:
+                self.environ[b"LISTEN_PID"] = str(posix.getpid()).encode()
+                self.environ.pop(b"LISTEN_PIDFDID", None)  # tinyinit's too, and not ours to work out
+            for number in IGNORED_BY_CPYTHON:
+                _signal.signal(number, _signal.SIG_DFL)
+            if self.ignores_sigchld:
+                _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, self.mask)
+            self.execute()
+        except Refusal as refusal:
+            posix.write(report, f"{refusal.status} {refusal}".encode("utf-8", "surrogateescape")[:LONGEST_LINE])
+        except BaseException as error:  # whatever it is: there must not be a second tinyinit
+            posix.write(report, f"{EXIT_CANNOT} cannot start COMMAND: {error!r}".encode("utf-8", "surrogateescape"))
+        finally:
+            posix._exit(EXIT_CANNOT)
+
+    def execute(self) -> "NoReturn":
+        """Become COMMAND, found and if need be given to sh as execvp(3) does. Refusal if that cannot be."""
+        name, found = self.command[0], (b"", OSError())
+        if not name:  # which CPython refuses as argv[0]
+            raise cannot_run(name, FileNotFoundError(ENOENT, posix.strerror(ENOENT)))
+        folders = self.environ.get(b"PATH", DEFAULT_PATH).split(b":") if b"/" not in name else [b""]
+        for path in [folder + b"/" + name if folder else name for folder in folders]:
+            try:
+                try:
+                    posix.execve(path, self.command, self.environ)
+                except OSError as failure:
+                    if failure.errno != ENOEXEC:
+                        raise
+                    posix.execve(b"/bin/sh", [b"/bin/sh", path, *self.command[1:]], self.environ)
+            except OSError as failure:
+                if not found[0] or not isinstance(failure, (FileNotFoundError, NotADirectoryError)):
+                    found = (path, failure)
+        raise cannot_run(name, found[1], found[0])
+
+
+def cannot_run(name: bytes, failure: OSError, path: bytes = b"") -> Refusal:
+    """The Refusal for a COMMAND that cannot be started, or was looked for at `path`."""
+    from tinyinit.explain import why_not_run
+
+    return Refusal(*why_not_run(name, path, failure))
+
+
+def take_terminal_back(group: int) -> None:
+    """Make our group the foreground group again, if it is still `group` or one that has ended."""
+    foreground = on_terminal(posix.tcgetpgrp)
+    if foreground is None:
+        return
+    if foreground != group:
+        try:
+            posix.kill(-foreground, 0)
+            return  # somebody else's by now: a shell has moved us to the background
+        except OSError:
+            pass  # ESRCH: nobody is in it
+    on_terminal(posix.tcsetpgrp, posix.getpgrp())
+
+
+# ---- the parent's side ----------------------------------------------------------------------------------------
+
+
+class Init:
+    """COMMAND's parent. Two tables drive it: what to do when a signal comes, and what when a moment comes."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.is_pid_1 = posix.getpid() == 1
+        self.main = 0  # PID of the main child, and of the group that it leads
+        self.main_is_stopped = False
+        self.status: "int | None" = None  # ours, once the main child has ended
+        self.is_over = False
+        self.warned: "set[str]" = set()
+        self.actions: "dict[int, Callable[[], None]]" = {_signal.SIGCHLD: self.reap, _signal.SIGCONT: self.resume}
+        self.deadlines: "dict[str, tuple[float, Callable[[], None]]]" = {}  # name: time.monotonic(), what to do
+        self.listeners: "list[Callable[[str, dict[str, int]], None]]" = []
+
+    def warn(self, text: str) -> None:
+        """Say once what was found wrong."""
+        if self.options.verbosity > 0 and text not in self.warned:
+            self.warned.add(text)
+            write_line("warning: " + text)
+
+    def emit(self, event: str, **facts: int) -> None:
+        """Offer an event to those who registered: started, came, sent, stopped, reaped, ended, leftovers."""
+        for listener in self.listeners:
+            listener(event, facts)
+
+    # -- the loop
+
+    def run(self) -> int:
+        """From now on we must not die: sleep, act, until it is over. Returns tinyinit's exit status."""
+        while not self.is_over:
+            try:
+                self.handle(self.sleep())
+                self.meet_deadlines()
+            except Exception as error:
+                self.survive(error)
+        return self.status or 0
+
+    def sleep(self) -> "_signal.struct_siginfo | None":
+        """The next signal; None when a deadline has come. The one place where tinyinit sleeps."""
+        if not self.deadlines:
+            return _signal.sigwaitinfo(ALL_SIGNALS)
+        first = min(moment for moment, _ in self.deadlines.values())
+        return _signal.sigtimedwait(ALL_SIGNALS, min(max(first - time.monotonic(), 0.0), LONGEST_SLEEP))
+
+    def handle(self, event: "_signal.struct_siginfo | None") -> None:
+        """Do what the table says for this signal; every other one is forwarded."""
+        if event is None:
+            return
+        number = event.si_signo
+        if number in IGNORED_BY_CPYTHON and event.si_pid == posix.getpid():
+            return  # nobody sent it: our own write to a closed standard error, or past a file's size limit
+        if self.listeners:
+            self.emit("came", signal=number, pid=event.si_pid, uid=event.si_uid)
+        if number in self.actions:
+            self.actions[number]()
+        else:
+            self.forward(number)
+
+    def meet_deadlines(self) -> None:
+        """Do what was to be done at the moments that have passed."""
+        for name, (moment, action) in list(self.deadlines.items()):
+            if moment <= time.monotonic():
+                del self.deadlines[name]
+                action()
+
+    def set_deadline(self, name: str, seconds: float, action: "Callable[[], None]") -> None:
+        """Have `action` called once, in so many seconds; never if they are infinite."""
+        if seconds != float("inf"):
+            self.deadlines[name] = (time.monotonic() + seconds, action)
+
+    def survive(self, error: Exception) -> None:
+        """Go on after an error that nobody foresaw, be it that there is no memory to report it with."""
+        try:
+            self.warn(f"unexpected error, going on: {error!r}")
+            time.sleep(PAUSE_AFTER_ERROR)
+            self.reap()
+        except Exception:
+            return
+
+    # -- forward
+
+    def forward(self, number: int) -> None:
+        """Send a signal that came on to COMMAND."""
+        target = self.options.rewrite.get(number, number)
+        if target in TERMINATION_SIGNALS:
+            self.reap()  # to know whether the main child is stopped: the kernel hands out TERM before CHLD
+        if target:
+            self.send(target)
+        if target in TERMINATION_SIGNALS and self.main_is_stopped:
+            self.send(_signal.SIGCONT)  # or it would never see the first
+        if target in JOB_CONTROL_STOPS and not self.is_pid_1:
+            self.suspend()
+
+    def send(self, number: int) -> None:
+        """Send a signal to the main group, or to the main child where it has left that group, or alone was meant."""
+        if self.status is not None:
+            return self.send_to_leftovers(number)
+        self.emit("sent", signal=number)
+        in_group = not self.options.single_child
+        try:
+            if in_group:
+                try:
+                    posix.kill(-self.main, number)
+                except ProcessLookupError:
+                    in_group = False
+            # until it is reaped its PID is not given to another process, so nobody else is ever signalled
+            if not in_group or posix.getpgid(self.main) != self.main:
+                posix.kill(self.main, number)
+        except ProcessLookupError:
+            return  # a zombie, about to be reaped
+        except PermissionError:
+            self.warn(f"may not send signal {number} to COMMAND (pid {self.main}), which runs as another user")
+
+    # -- stop and continue
+
+    def resume(self) -> None:
+        """SIGCONT came. Where that was a shell's fg, our group has the terminal, and the main group is to have it."""
+        self.hand_over_terminal()
+        self.forward(_signal.SIGCONT)
+
+    def hand_over_terminal(self) -> bool:
+        """Make the main group the foreground group if ours is."""
+        if self.status is not None or on_terminal(posix.tcgetpgrp) != posix.getpgrp():
+            return False
+        on_terminal(posix.tcsetpgrp, posix.getpgid(self.main))
+        return True
+
+    def main_stopped(self, number: int) -> None:
+        """The main child was stopped. A shell is to see that, so stop as well; where there is none, continue it."""
+        self.main_is_stopped = True
+        self.emit("stopped", signal=number)
+        if number in (_signal.SIGTTIN, _signal.SIGTTOU) and self.hand_over_terminal():
+            self.send(_signal.SIGCONT)  # started in the background, then fg: bash sends no SIGCONT for that
+        elif (self.is_pid_1 or not self.suspend()) and number == _signal.SIGTSTP:
+            self.send(_signal.SIGCONT)  # nobody is there who ever could
+
+    def suspend(self) -> bool:
+        """Stop until SIGCONT, then continue COMMAND. False where no shell would ever continue us.
+
+        The kernel knows: it drops SIGTSTP in a group that no parent in its session watches (setpgid(2), orphaned).
+        With the terminal, our whole group is stopped, as by Ctrl-Z: a script that waits for us is the same job.
+        """
+        target = 0 if on_terminal(posix.tcgetpgrp) == self.main else posix.getpid()
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTSTP,))
+        posix.kill(target, _signal.SIGTSTP)
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTSTP,))
+        if _signal.sigtimedwait((_signal.SIGCONT,), 0) is None:
+            return False
+        self.resume()
+        return True
+
+    # -- reap
+
+    def reap(self) -> None:
+        """Wait for every child that ended, stopped or went on: signals coalesce, so until no more is to be told."""
+        while True:
+            try:
+                pid, wait_status = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED)
+            except ChildProcessError:
+                self.is_over = self.status is not None
+                return
+            if pid == 0:
+                return
+            if pid == self.main:
+                self.main_changed(wait_status)
+            elif self.listeners and (posix.WIFEXITED(wait_status) or posix.WIFSIGNALED(wait_status)):
+                self.emit("reaped", pid=pid, wait_status=wait_status)
+
+    def main_changed(self, wait_status: int) -> None:
+        """The main child was stopped or continued, or has ended."""
+        if posix.WIFSTOPPED(wait_status):
+            self.main_stopped(posix.WSTOPSIG(wait_status))
+        elif posix.WIFCONTINUED(wait_status):
+            self.main_is_stopped = False
+        else:
+            self.emit("ended", pid=self.main, wait_status=wait_status)
+            status = exit_status(wait_status)
+            self.status = 0 if status in self.options.remap_exit else status
+            self.end_leftovers()
+
+    # -- end
+
+    def end_leftovers(self) -> None:
+        """The main child has ended: as PID 1 end what is left of the namespace, TERM first."""
+        if self.options.leftovers == "leave" or not self.is_pid_1:
+            self.is_over = True
+            return
+        if self.options.grace > 0:
+            self.send_to_leftovers(_signal.SIGTERM)
+            self.send_to_leftovers(_signal.SIGCONT)  # a stopped one would not see TERM before
+        self.set_deadline("grace", self.options.grace, self.kill_leftovers)
+
+    def kill_leftovers(self) -> None:
+        """The grace is over. What KILL does not end is in state D; it is not waited for."""
+        self.send_to_leftovers(_signal.SIGKILL)
+        self.set_deadline("give up", max(self.options.grace, LAST_GRACE), self.give_up)
+
+    def give_up(self) -> None:
+        """Leave what cannot be ended to the kernel, which ends a namespace with its PID 1."""
+        self.is_over = True
+
+    def send_to_leftovers(self, number: int) -> None:
+        """Signal every process of the namespace (kill(2)). Outside of one a group's number may be another's by now."""
+        if not self.is_pid_1:
+            return
+        self.emit("leftovers", signal=number)
+        try:
+            posix.kill(-1, number)
+        except ProcessLookupError:
+            return  # nobody is left
+        except PermissionError:
+            self.warn("may not signal what COMMAND left behind, which runs as another user")
+
+
+# ---- run ------------------------------------------------------------------------------------------------------
+
+
+def let_go() -> None:
+    """Keep nothing alive by accident: no file system by a working directory, no pipe by a descriptor above 2."""
+    try:
+        posix.chdir("/")
+        for name in posix.listdir("/proc/self/fd"):
+            if int(name) > 2:
+                posix.closerange(int(name), int(name) + 1)  # close(2) whose errors do not matter
+    except OSError:
+        posix.closerange(3, min(posix.sysconf("SC_OPEN_MAX"), 65536))  # no /proc
+
+
+def run(words: "list[str]", mask: "Iterable[int]", parent: int) -> int:
+    """tinyinit from its command line to its exit status."""
+    options, command = read_options(words, posix.environ)
+    if options.show or not command:
+        from tinyinit.explain import show
+
+        return show(options.show)
+    init, start = Init(options), Start(command, mask)
+    if options.verbosity > 1 or options.warn_on_reap:
+        from tinyinit.narrate import narrate
+
+        narrate(init)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # inherited as ignored it would make the kernel reap
+    become_subreaper(init)
+    if options.parent_death_signal:
+        from tinyinit.parent import follow_parent
+
+        follow_parent(options.parent_death_signal, parent)
+    init.main = start.run()
+    init.emit("started", pid=init.main)
+    let_go()
+    status = init.run()
+    if start.has_terminal:
+        take_terminal_back(init.main)
+    return status
+
+
+def main() -> "NoReturn":
+    """Start COMMAND and exit with its status, or say why it cannot be run. Never returns."""
+    parent, mask = posix.getppid(), block_signals()
+    try:
+        status = run(sys.argv[1:], mask, parent)
+    except Refusal as refusal:
+        write_line(str(refusal))
+        status = refusal.status
+    except BaseException as error:
+        write_line(f"internal error: {error!r}")
+        status = EXIT_CANNOT
+    posix._exit(status)  # nothing is buffered, and the interpreter's own end takes as long as our start
