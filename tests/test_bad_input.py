@@ -7,6 +7,7 @@ import resource
 from pathlib import Path
 
 import pytest
+
 from conftest import StartTinyinit
 from helpers.running import TINYINIT, UNPRIVILEGED
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import StartTinyinit
 from helpers.running import PYTHON, TINYINIT, UNSHARE, program
 
@@ -21,7 +22,8 @@ REPORT = program("report", "plain", "", "two words", "*", "-x", "--")
 def without_tinyinit(as_pid_1: bool, words: list[str], **popen: Any) -> bytes:
     """What the same COMMAND prints when it is started the same way, but for tinyinit."""
     prefix = [*UNSHARE, "sh", "-c", '"$@"; exit $?', "sh"] if as_pid_1 else []
-    return subprocess.run([*prefix, *words], stdout=subprocess.PIPE, check=True, start_new_session=True, **popen).stdout
+    result = subprocess.run([*prefix, *words], stdout=subprocess.PIPE, check=True, start_new_session=True, **popen)
+    return bytes(result.stdout)
 
 
 def block_some_signals() -> None:
@@ -41,12 +43,16 @@ def change_limits() -> None:
 
 
 @pytest.mark.parametrize(
-    "preparation", [None, block_some_signals, ignore_some_signals, change_limits], ids=lambda f: getattr(f, "__name__", "as is")
+    "preparation",
+    [None, block_some_signals, ignore_some_signals, change_limits],
+    ids=lambda f: getattr(f, "__name__", "as is"),
 )
 def test_the_command_inherits_what_tinyinit_inherited(
     start: StartTinyinit, as_pid_1: bool, tmp_path: Path, preparation: Any
 ) -> None:
-    expected = json.loads(without_tinyinit(as_pid_1, REPORT, preexec_fn=preparation, cwd=tmp_path, stdin=subprocess.DEVNULL))
+    expected = json.loads(
+        without_tinyinit(as_pid_1, REPORT, preexec_fn=preparation, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    )
     status, out, err = start("--", *REPORT, preexec_fn=preparation, cwd=tmp_path).end()
     assert (status, err) == (0, "")
     actual = json.loads(out)
@@ -61,7 +67,9 @@ def test_the_command_inherits_what_tinyinit_inherited(
 def test_open_descriptors_are_passed_on_and_then_closed(start: StartTinyinit) -> None:
     reader, writer = os.pipe()
     os.dup2(writer, 57)
-    script = f"import os, time; os.close({writer}); os.write(57, b'here'); os.close(57); print('ready (pid: 0)', flush=True)"
+    script = (
+        f"import os, time; os.close({writer}); os.write(57, b'here'); os.close(57); print('ready (pid: 0)', flush=True)"
+    )
     running = start("--", *PYTHON, "-c", script + "; time.sleep(60)", pass_fds=(writer, 57))
     os.close(writer)
     os.close(57)
@@ -76,13 +84,17 @@ def test_open_descriptors_are_passed_on_and_then_closed(start: StartTinyinit) ->
 
 ENVIRONMENTS = [
     pytest.param({}, id="empty"),
-    pytest.param({"A.B": "1", "c-d": "2", "1X": "", "PWD": "/nowhere", "SHLVL": "7", "_": "x", "OLDPWD": "/old"}, id="odd names"),
+    pytest.param(
+        {"A.B": "1", "c-d": "2", "1X": "", "PWD": "/nowhere", "SHLVL": "7", "_": "x", "OLDPWD": "/old"}, id="odd names"
+    ),
     pytest.param({b"BYTES\xff": b"\xfe\n=="}, id="no UTF-8"),
     pytest.param({"LC_CTYPE": "C.UTF-8"}, id="UTF-8"),
     pytest.param({"LC_CTYPE": "POSIX", "LANG": "C"}, id="POSIX locale"),
     pytest.param({"LC_ALL": "C", "LC_CTYPE": "C.utf8"}, id="C locale for all"),
     pytest.param({"LC_CTYPE": "xx_YY.ISO-8859-1"}, id="a locale that is not installed"),
-    pytest.param({"PYTHONHASHSEED": "1", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "IFS": "x"}, id="Python's and sh's"),
+    pytest.param(
+        {"PYTHONHASHSEED": "1", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "IFS": "x"}, id="Python's and sh's"
+    ),
     pytest.param({"TINI_VERBOSITY": "1", "DUMB_INIT_DEBUG": "0"}, id="other inits' variables"),
     pytest.param({f"N{n}": "x" * 1000 for n in range(100)}, id="larger than a page"),
 ]
@@ -119,11 +131,11 @@ def test_nohup_works(start: StartTinyinit) -> None:
     assert running.end()[0] == 128 + signal.SIGTERM
 
 
-def test_sigchld_inherited_as_ignored_does_not_hang(start: StartTinyinit) -> None:
+def test_sigchld_inherited_as_ignored_does_not_hang(start: StartTinyinit, as_pid_1: bool) -> None:
     def ignore_sigchld() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
-    expected = json.loads(without_tinyinit(False, REPORT, preexec_fn=ignore_sigchld))
+    expected = json.loads(without_tinyinit(as_pid_1, REPORT, preexec_fn=ignore_sigchld))
     _, out, _ = start("--", *REPORT, preexec_fn=ignore_sigchld).end()
     assert json.loads(out)["signals"]["SigIgn"] == expected["signals"]["SigIgn"]
     assert start("--", "sh", "-c", "exit 7", preexec_fn=ignore_sigchld).end()[0] == 7

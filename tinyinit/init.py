@@ -203,8 +203,8 @@ def on_terminal(call: "Callable[..., int | None]", *arguments: int) -> "int | No
 class Start:
     """COMMAND and what it is to have, as tinyinit had it.
 
-    By fork and exec: posix_spawn(3) is 0.4 ms faster, but knows nothing of terminals, LISTEN_PID and an ignored SIGCHLD,
-    and glibc's leaves the signals 32 and 33 ignored in what it starts.
+    By fork and exec: posix_spawn(3) is 0.4 ms faster, but knows nothing of terminals, LISTEN_PID and an ignored
+    SIGCHLD, and glibc's leaves the signals 32 and 33 ignored in what it starts.
     """
 
     def __init__(self, words: "list[str]", mask: "Iterable[int]") -> None:
@@ -312,6 +312,7 @@ class Init:
         self.main = 0  # PID of the main child, and of the group that it leads
         self.main_is_stopped = False
         self.status: "int | None" = None  # ours, once the main child has ended
+        self.is_ending = False  # what it left behind is being ended
         self.is_over = False
         self.warned: "set[str]" = set()
         self.actions: "dict[int, Callable[[], None]]" = {_signal.SIGCHLD: self.reap, _signal.SIGCONT: self.resume}
@@ -466,11 +467,14 @@ class Init:
                 self.is_over = self.status is not None
                 return
             if pid == 0:
-                return
+                break
             if pid == self.main:
                 self.main_changed(wait_status)
             elif self.listeners and (posix.WIFEXITED(wait_status) or posix.WIFSIGNALED(wait_status)):
                 self.emit("reaped", pid=pid, wait_status=wait_status)
+        if self.status is not None and not self.is_ending:
+            self.is_ending = True
+            self.end_leftovers()
 
     def main_changed(self, wait_status: int) -> None:
         """The main child was stopped or continued, or has ended."""
@@ -482,12 +486,11 @@ class Init:
             self.emit("ended", pid=self.main, wait_status=wait_status)
             status = exit_status(wait_status)
             self.status = 0 if status in self.options.remap_exit else status
-            self.end_leftovers()
 
     # -- end
 
     def end_leftovers(self) -> None:
-        """The main child has ended: as PID 1 end what is left of the namespace, TERM first."""
+        """The main child has ended, others have not: as PID 1 end the rest of the namespace, TERM first."""
         if self.options.leftovers == "leave" or not self.is_pid_1:
             self.is_over = True
             return

@@ -14,7 +14,9 @@ json.dump(
         "signals": {name: status[name] for name in ("SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd")},
         "cwd": os.getcwd(),
         "umask": mask,
-        "limits": {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name[:7] == "RLIMIT_"},
+        "limits": {
+            name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name[:7] == "RLIMIT_"
+        },
         "descriptors": sorted(int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + fd)),
         "argv": [os.fsencode(word).hex() for word in sys.argv[1:]],
         "leads_group": os.getpgrp() == os.getpid(),

@@ -13,7 +13,7 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 TINYINIT = str(Path(sysconfig.get_path("scripts")) / "tinyinit")
 PYTHON = (sys.executable, "-I", "-S")
@@ -24,7 +24,7 @@ UNPRIVILEGED = (
     *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
     *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
 )
-TIMEOUT = 20.0
+TIMEOUT = 10.0
 
 
 def program(name: str, *arguments: object) -> list[str]:
@@ -103,8 +103,8 @@ class Running:
         popen = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | popen
         popen.setdefault("start_new_session", True)
         self.as_pid_1 = as_pid_1
-        tinyinit = command or [TINYINIT]
-        self.process = subprocess.Popen([*(UNSHARE if as_pid_1 else ()), *tinyinit, *words], **popen)
+        words = [*(UNSHARE if as_pid_1 else ()), *(command or [TINYINIT]), *words]
+        self.process = cast("subprocess.Popen[bytes]", subprocess.Popen(words, **popen))
         self.output = b""
 
     @property

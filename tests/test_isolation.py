@@ -1,0 +1,168 @@
+"""Contract, section 10, and the command itself: nothing around it changes what code PID 1 runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import StartTinyinit
+from helpers.running import TINYINIT
+
+ALLOWED_IMPORTS = {"tinyinit", "tinyinit.init", "_prctl"}
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Path:
+    """A folder of modules, each of which says that it was imported."""
+    folder = tmp_path / "trap"
+    folder.mkdir()
+    names = (
+        "os",
+        "signal",
+        "posix",
+        "_signal",
+        "time",
+        "errno",
+        "site",
+        "sitecustomize",
+        "usercustomize",
+        "_prctl",
+        "prctl",
+        "ctypes",
+    )
+    for name in (*names, "tinyinit/__init__", "tinyinit/init", "encodings/__init__", "io", "abc", "codecs"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / f"{name}.py").write_text("import sys; sys.stderr.write('trapped\\n'); raise SystemExit(99)\n")
+    return folder
+
+
+def test_hostile_modules_are_not_imported(start: StartTinyinit, trap: Path) -> None:
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(trap),
+        "PYTHONHOME": str(trap),
+        "PYTHONSTARTUP": str(trap / "os.py"),
+        "PYTHONINSPECT": "1",
+        "PYTHONUSERBASE": str(trap),
+        "PYTHONWARNINGS": "error",
+        "PYTHONVERBOSE": "1",
+        "PYTHONPLATLIBDIR": "no",
+        "PYTHONDEVMODE": "1",
+        "PYTHONPROFILEIMPORTTIME": "1",
+        "PYTHONMALLOC": "debug",
+    }
+    for options in ([], ["-v", "-p", "TERM"], ["--help"]):
+        status, out, err = start(*options, "--", "sh", "-c", "echo ran; exit 4", env=env, cwd=trap).end()
+        assert (status, out) == (4, "ran\n") or options == ["--help"]
+        assert "trapped" not in err + out
+
+
+def test_only_built_in_modules_and_python_prctl_are_imported() -> None:
+    words = [sys.executable, "-IS", "-X", "importtime", TINYINIT + "-python", "--", "true"]
+    err = subprocess.run(words, check=True, capture_output=True, text=True).stderr
+    imported = set(re.findall(r"^import time: .*\| *(\S+)$", err, re.MULTILINE)) - {"package"}
+    own_start = subprocess.run(
+        [sys.executable, "-IS", "-X", "importtime", "-c", "pass"], check=True, capture_output=True, text=True
+    )
+    floor = set(re.findall(r"^import time: .*\| *(\S+)$", own_start.stderr, re.MULTILINE))
+    assert imported - floor - set(sys.builtin_module_names) == ALLOWED_IMPORTS
+
+
+@pytest.mark.skipif(not shutil.which("strace") and not os.environ.get("CI"), reason="needs strace")
+def test_the_mask_is_set_before_anything_of_ours_is_opened(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    subprocess.run(["strace", "-f", "-o", str(log), TINYINIT, "--", "true"], check=True)
+    lines = log.read_text().splitlines()
+    mask = next(number for number, line in enumerate(lines) if "rt_sigprocmask(SIG_BLOCK, ~[" in line)
+    opened = [number for number, line in enumerate(lines) if "open" in line and "tinyinit" in line]
+    assert opened
+    assert mask < min(opened)
+    started = next(number for number, line in enumerate(lines) if "execve(" in line and "-IS" in line)
+    assert mask < started, "the launcher blocks signals before the interpreter starts"
+
+
+def test_called_by_name_by_path_and_through_links(start: StartTinyinit, tmp_path: Path) -> None:
+    link, second = tmp_path / "link", tmp_path / "second"
+    link.symlink_to(TINYINIT)
+    second.symlink_to("link")
+    folder = tmp_path / "folder"
+    folder.symlink_to(Path(TINYINIT).parent)
+    by_name = {**os.environ, "PATH": f"{Path(TINYINIT).parent}:{os.environ['PATH']}"}
+    assert start("echo", "x", command=["tinyinit"], env=by_name).end() == (0, "x\n", "")
+    for path in (link, second, folder / "tinyinit"):
+        assert start("echo", "x", command=[str(path)]).end() == (0, "x\n", "")
+    assert start("echo", "x", command=["./second"], cwd=tmp_path).end() == (0, "x\n", "")
+    assert start("echo", "x", command=["../bin/tinyinit"], cwd=Path(TINYINIT).parent).end() == (0, "x\n", "")
+
+
+def test_an_empty_environment_and_an_empty_path(start: StartTinyinit) -> None:
+    assert start("/bin/echo", "x", command=["/usr/bin/env", "-i", TINYINIT]).end() == (0, "x\n", "")
+    assert start("/bin/echo", "x", command=["/usr/bin/env", "-i", "PATH=", TINYINIT]).end() == (0, "x\n", "")
+
+
+def test_an_unreadable_working_directory(start: StartTinyinit, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    assert (
+        start("echo", "x", command=["sh", "-c", f'cd {gone} && rmdir {gone} && exec "$0" "$@"', TINYINIT]).end()[0] == 0
+    )
+
+
+def test_python_m_tinyinit(start: StartTinyinit, trap: Path) -> None:
+    """Isolated with -I; without it at least nothing is imported from the working directory once it runs."""
+    for module in ("_prctl", "ctypes", "select"):
+        (trap / f"{module}.py").write_text("import sys; sys.stderr.write('trapped\\n'); raise SystemExit(99)\n")
+    isolated = [sys.executable, "-I", "-m", "tinyinit"]
+    script = ["sh", "-c", "echo $PYTHONPATH; exit 4"]
+    status, out, err = start(
+        "--", *script, command=isolated, cwd=trap, env={**os.environ, "PYTHONPATH": str(trap)}
+    ).end()
+    assert (status, out, err) == (4, f"{trap}\n", "")
+    half = trap / "half"
+    half.mkdir()
+    shutil.copy(trap / "_prctl.py", half)
+    assert start("--", *script, command=[sys.executable, "-m", "tinyinit"], cwd=half).end()[::2] == (4, "")
+
+
+@pytest.mark.parametrize(
+    ("first_line", "message"),
+    [
+        ("#!/no/such/python\n", "tinyinit: cannot run the interpreter '/no/such/python': No such file or directory; install tinyinit again\n"),
+        ("import sys\n", "tinyinit: no interpreter is named in '{}': its first line should be #! and an absolute path; install tinyinit again\n"),
+        (None, "tinyinit: cannot read '{}': No such file or directory; install tinyinit again\n"),
+        ("", "tinyinit: no interpreter is named in '{}': its first line should be #! and an absolute path; install tinyinit again\n"),
+    ],
+    ids=["interpreter gone", "no interpreter", "no script", "empty script"],
+)  # fmt: skip
+def test_a_broken_installation_is_said(
+    start: StartTinyinit, tmp_path: Path, first_line: str | None, message: str
+) -> None:
+    launcher, script = tmp_path / "tinyinit", tmp_path / "tinyinit-python"
+    shutil.copy(TINYINIT, launcher)
+    if first_line is not None:
+        script.write_text(first_line)
+    assert start("true", command=[str(launcher)]).end() == (125, "", message.format(script))
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["#!/bin/sh\n'''exec' \"{}\" \"$0\" \"$@\"\n' '''\n", "#!/bin/sh\n'''exec' {} \"$0\" \"$@\"\n' '''\n"],
+    ids=["quoted", "plain"],
+)
+def test_an_interpreter_whose_path_is_too_long_for_a_first_line(
+    start: StartTinyinit, tmp_path: Path, head: str
+) -> None:
+    """Installers write a script for sh then; the launcher reads the path from that."""
+    home = tmp_path / "bin"
+    home.mkdir()
+    shutil.copy(TINYINIT, home / "tinyinit")
+    text = Path(TINYINIT + "-python").read_text().partition("\n")[2]
+    text = text.replace("__file__[:-20]", repr(str(Path(TINYINIT).parent.parent)))
+    (home / "tinyinit-python").write_text(head.format(sys.executable) + text)
+    assert start("echo", "x", command=[str(home / "tinyinit")]).end() == (0, "x\n", "")

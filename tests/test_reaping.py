@@ -1,0 +1,87 @@
+"""Contract, section 5: no zombie stays, no memory grows, no wake-up while nothing happens."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from conftest import StartTinyinit
+from helpers.running import children, program, state, status_field, wait_until
+
+
+def test_a_burst_of_orphans_leaves_no_zombie(start: StartTinyinit) -> None:
+    running = start("--", *program("orphans", 1000, "wait"), stdin=subprocess.PIPE)
+    running.wait_ready()
+    wait_until(lambda: len(children(running.pid)) == 1001, "1000 orphans to be adopted")
+    assert running.process.stdin
+    running.process.stdin.write(b"x")
+    running.process.stdin.flush()
+    wait_until(lambda: len(children(running.pid)) == 1, "all orphans to be reaped")
+    running.send(signal.SIGTERM)
+    assert running.end()[0] == 128 + signal.SIGTERM
+
+
+def test_an_orphan_is_reaped_while_the_command_runs_on(start: StartTinyinit) -> None:
+    """The article's scenario: start.sh runs sub.sh and is killed with -9; sub.sh is adopted, and later reaped."""
+    running = start("--", "sh", "-c", "sh -c 'sleep 60 & echo ready \"(pid: $!)\"; wait' & wait; sleep 60")
+    running.wait_ready()
+    middle = children(running.main)[0]
+    orphan = children(middle)[0]
+    os.kill(middle, signal.SIGKILL)
+    wait_until(lambda: status_field(orphan, "PPid") == str(running.pid), "the orphan to be adopted")
+    os.kill(orphan, signal.SIGTERM)
+    wait_until(lambda: not state(orphan), "the orphan to be reaped")
+    wait_until(lambda: not state(middle), "COMMAND to reap its child")
+
+
+def private_memory(pid: int) -> int:
+    """KiB that belong to this process alone."""
+    return sum(
+        map(int, re.findall(r"^Private_\w+:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE))
+    )
+
+
+def test_memory_does_not_grow_with_the_number_of_processes_reaped(start: StartTinyinit) -> None:
+    script = 'ready() { echo ready "(pid: $1)"; }; n=0; ready 0; read x; while [ $n -lt 2000 ]; do (true & ) ; n=$((n+1)); done; ready 1; read x'
+    running = start("--", "sh", "-c", script, stdin=subprocess.PIPE)
+    running.wait_ready()
+    before = private_memory(running.pid)
+    assert running.process.stdin
+    running.process.stdin.write(b"\n")
+    running.process.stdin.flush()
+    running.read_until("pid: 1)")
+    wait_until(lambda: len(children(running.pid)) == 1, "all orphans to be reaped")
+    assert private_memory(running.pid) - before <= 64
+
+
+def test_it_sleeps_while_nothing_happens(start: StartTinyinit) -> None:
+    running = start("--", "sh", "-c", "echo 'ready (pid: 1)'; exec sleep 60")
+    running.wait_ready()
+    pid = running.pid
+    wait_until(lambda: state(pid) == "S", "tinyinit to sleep")
+    time.sleep(0.2)  # COMMAND's exec and tinyinit's tidying up after it are over
+    before = status_field(pid, "voluntary_ctxt_switches")
+    time.sleep(2)
+    assert status_field(pid, "voluntary_ctxt_switches") == before
+
+
+def test_a_child_from_before_tinyinit_is_reaped(start: StartTinyinit) -> None:
+    """`sh -c 'job & exec tinyinit ...'`: the job has become a child that tinyinit did not start."""
+    from helpers.running import TINYINIT
+
+    running = start("--", "sleep", "60", command=["sh", "-c", 'sleep 0.1 & exec "$0" "$@"', TINYINIT])
+    wait_until(lambda: len(children(running.pid)) == 2, "both children")
+    wait_until(lambda: len(children(running.pid)) == 1, "the first to be reaped")
+
+
+def test_warn_on_reap_tells_each_orphan(start: StartTinyinit) -> None:
+    for option in ("-w", "--warn-on-reap"):
+        _, _, err = start(option, "--", "sh", "-c", "(sh -c 'exit 3' &); (sh -c 'kill -9 $$' &); sleep 0.3").end()
+        assert sorted(re.sub(r"\d+,", "N,", err).splitlines()) == [
+            "tinyinit: reaped orphan N, which exited with status 3",
+            "tinyinit: reaped orphan N, which was killed by SIGKILL",
+        ]
