@@ -7,10 +7,21 @@ from pathlib import Path
 from setuptools import Distribution, setup  # isort: skip  (brings distutils where Python has none)
 from distutils.ccompiler import new_compiler
 from distutils.command.build_scripts import build_scripts
-from distutils.errors import LinkError
+from distutils.errors import CompileError, LinkError
 from distutils.sysconfig import customize_compiler
 
 from setuptools.command.bdist_wheel import bdist_wheel
+
+
+SOURCE = ["launcher/tinyinit.c"]
+COMMON = ["-O2", "-Wall", "-Wextra", "-D_GNU_SOURCE"]
+WITHOUT_LIBC = [*COMMON, "-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-fno-tree-loop-distribute-patterns"]
+# compiler's and linker's flags; the first that build are taken: without a C library, with a static one, with any
+VARIANTS = (
+    (WITHOUT_LIBC, ["-s", "-static", "-nostdlib"]),
+    ([*COMMON, "-DWITH_LIBC"], ["-s", "-static"]),
+    ([*COMMON, "-DWITH_LIBC"], ["-s"]),
+)
 
 
 class BuildScripts(build_scripts):
@@ -21,12 +32,15 @@ class BuildScripts(build_scripts):
         compiler = new_compiler()
         customize_compiler(compiler)
         build_temp = self.get_finalized_command("build").build_temp
-        objects = compiler.compile(["launcher/tinyinit.c"], output_dir=build_temp, extra_postargs=["-O2", "-Wall"])
         Path(self.build_dir).mkdir(parents=True, exist_ok=True)
-        try:  # without a loader at its start it is there 0.15 ms sooner, and whatever the image's C library
-            compiler.link_executable(objects, "tinyinit", output_dir=self.build_dir, extra_postargs=["-s", "-static"])
-        except LinkError:  # no static C library
-            compiler.link_executable(objects, "tinyinit", output_dir=self.build_dir, extra_postargs=["-s"])
+        for number, (compile_flags, link_flags) in enumerate(VARIANTS, 1):
+            try:
+                objects = compiler.compile(SOURCE, output_dir=build_temp, extra_postargs=compile_flags)
+                compiler.link_executable(objects, "tinyinit", output_dir=self.build_dir, extra_postargs=link_flags)
+                return
+            except (CompileError, LinkError):
+                if number == len(VARIANTS):
+                    raise
 
 
 class Wheel(bdist_wheel):

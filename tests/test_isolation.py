@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -166,3 +167,40 @@ def test_an_interpreter_whose_path_is_too_long_for_a_first_line(
     text = text.replace("__file__[:-20]", repr(str(Path(TINYINIT).parent.parent)))
     (home / "tinyinit-python").write_text(head.format(sys.executable) + text)
     assert start("echo", "x", command=[str(home / "tinyinit")]).end() == (0, "x\n", "")
+
+
+WITHOUT_LIBC = "-ffreestanding -fno-builtin -fno-stack-protector -fno-tree-loop-distribute-patterns -static -nostdlib"
+
+
+@pytest.fixture(params=[WITHOUT_LIBC, "-DWITH_LIBC"], ids=["without libc", "with libc"])
+def launcher(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The launcher in a folder of its own, built in each of its ways, with a script that prints its arguments."""
+    if not shutil.which("cc"):
+        pytest.skip("no C compiler: needs gcc and libc6-dev")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    source = str(Path(__file__).parent.parent / "launcher" / "tinyinit.c")
+    build = ["cc", "-D_GNU_SOURCE", *request.param.split(), source, "-o", str(folder / "tinyinit")]
+    subprocess.run(build, check=True)
+    (folder / "tinyinit-python").write_text("#!/bin/echo\n")
+    (tmp_path / "other").symlink_to("folder")
+    (folder / "link").symlink_to("../other/tinyinit")
+    return folder
+
+
+@pytest.mark.parametrize("has_proc", [True, False], ids=["with proc", "without proc"])
+@pytest.mark.parametrize("call", ["./tinyinit", "./link", "../other/tinyinit", "../folder/../other/link", "{}/link"])
+def test_the_launcher_finds_its_script(launcher: Path, namespaces: None, has_proc: bool, call: str) -> None:
+    hide = "" if has_proc else "umount -l /proc; "
+    words = ["unshare", "--mount", "sh", "-c", hide + 'exec "$0" "$@"', call.format(launcher), "a b", "--", ""]
+    out = subprocess.run(words, cwd=launcher, check=True, capture_output=True, text=True).stdout
+    assert out == f"-IS -X utf8 -X tinyinit_mask=0000000000000000 {launcher}/tinyinit-python a b -- \n"
+
+
+def test_the_launcher_hands_the_inherited_mask_on(launcher: Path) -> None:
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGTERM, signal.SIGRTMAX})
+
+    words = [str(launcher / "tinyinit")]
+    out = subprocess.run(words, check=True, capture_output=True, text=True, preexec_fn=block).stdout
+    assert "tinyinit_mask=8000000000004001 " in out

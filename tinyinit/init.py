@@ -120,10 +120,9 @@ def read_options(words: "list[str]", environ: "Mapping[bytes, bytes]") -> "tuple
     variables = any(name.startswith((b"TINYINIT_", b"TINI_", b"DUMB_INIT_")) for name in environ)
     if words and not variables and (words[0] == "--" or not words[0].startswith("-")):
         return Options({}), words[words[0] == "--" :]  # nothing is asked, so nothing is imported
-    from tinyinit.options import parse_command_line, parse_environment
+    from tinyinit.options import parse_options
 
-    values, command = parse_command_line(words)
-    return Options({**parse_environment(environ), **values}), command
+    return parse_options(words, environ)
 
 
 # ---- setup ----------------------------------------------------------------------------------------------------

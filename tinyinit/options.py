@@ -6,7 +6,7 @@ modules are imported here.
 
 import _signal
 
-from tinyinit.init import Options, Refusal
+from tinyinit.init import Options, Refusal, write_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,6 +173,21 @@ FOREIGN_VARIABLES: "tuple[tuple[str, dict[str, dict[str, object]]], ...]" = (
 )
 
 # ---- the command line and the environment ---------------------------------------------------------------------
+
+
+def parse_options(words: "list[str]", environ: "Mapping[bytes, bytes]") -> "tuple[Options, list[str]]":
+    """The options, of which the command line's win, and COMMAND with its arguments. Refusal if one is bad.
+
+    A variable that is like ours but is none is told and otherwise let be: who sets it may mean a later tinyinit.
+    """
+    values, command = parse_command_line(words)
+    options = Options({**parse_environment(environ), **values})
+    known = {option.variable for option in OPTIONS}
+    for name in sorted(environ):
+        text = name.decode("utf-8", "replace")
+        if options.verbosity > 0 and text.startswith("TINYINIT_") and text not in known:
+            write_line(f"warning: variable {text} is not known; see 'tinyinit --help'")
+    return options, command
 
 
 def parse_command_line(words: "list[str]") -> "tuple[dict[str, object], list[str]]":
