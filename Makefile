@@ -1,0 +1,77 @@
+# Each verb does all of its set-up: Debian packages (tools/setup), and in .venv/ a virtual environment for each Python.
+#
+#   make test PYTHONS="3.9 3.13"        only these Pythons, the last of which runs all that needs but one
+#   make image BASE=debian:12           another base image than the Dockerfile's
+#   make bench BENCH=quick
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint bench image clean
+MAKEFLAGS += --no-print-directory
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(firstword $(MAKEFILE_LIST))
+
+ifneq ($(origin VERSIONS), command line)
+# One of the packages may be Python itself, so only a second make can know which versions there are.
+
+demo test lint bench:
+	@tools/setup packages $@
+	@versions="$(or $(PYTHONS),$$(tools/setup versions))" && $(MAKE) --keep-going VERSIONS="$$versions" $@
+
+else
+NEWEST := $(lastword $(VERSIONS))
+BIN := .venv/$(NEWEST)/bin
+SOURCES := pyproject.toml setup.py $(wildcard launcher/* tinyinit/*.py) tinyinit/py.typed
+UNIT_TESTS := $(VERSIONS:%=unit-tests-%)
+INSTALLED := $(VERSIONS:%=.venv/%/installed)
+INTERPRETERS := $(VERSIONS:%=.venv/%/bin/python)
+.PHONY: $(UNIT_TESTS) integration-tests
+
+demo: .venv/$(NEWEST)/installed ## the article's scenario for real: without tinyinit, and with it
+	@$(BIN)/python demo/run.py
+
+test: $(UNIT_TESTS) integration-tests ## unit tests on every Python from 3.9 on, then integration tests in real containers
+
+$(UNIT_TESTS): unit-tests-%: .venv/%/installed
+	@.venv/$*/bin/pytest tests
+
+integration-tests: .venv/$(NEWEST)/installed
+	@$(BIN)/pytest integration
+
+lint: .venv/$(NEWEST)/linters ## ruff, mypy --strict, shellcheck
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/mypy demo
+	@$(BIN)/mypy integration
+	@shellcheck tools/setup demo/*.sh .ci/run
+
+bench: .venv/$(NEWEST)/installed ## what it costs, beside tini, dumb-init and catatonit
+	@$(BIN)/python integration/bench/run.py
+
+# A link that leads nowhere, because its Python is gone, does not exist for make either.
+$(INTERPRETERS): .venv/%/bin/python:
+	@rm -rf .venv/$*
+	@"$$(tools/setup python $*)" -m venv .venv/$*
+
+$(INSTALLED): .venv/%/installed: .venv/%/bin/python $(SOURCES)
+	@echo "tinyinit is installed in .venv/$*" >&2
+	@rm -rf build
+	@.venv/$*/bin/python -m pip install -qq '.[test]'
+	@touch $@
+
+.venv/$(NEWEST)/linters: pyproject.toml | .venv/$(NEWEST)/installed
+	@$(BIN)/python -m pip install -qq '.[lint]'
+	@touch $@
+endif
+
+image: ## build the Dockerfile's image, and call it tinyinit
+	@tools/setup packages image
+	docker build --tag tinyinit $(if $(BASE),--build-arg BASE=$(BASE)) .
+
+clean: ## remove all that was made here
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -r {} +
