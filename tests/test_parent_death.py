@@ -33,9 +33,10 @@ def test_a_parent_that_died_before_the_option_took_effect(start_subreaper: Start
     strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=getppid:delay_exit=1000000:when=1"]
     middle = ["sh", "-c", '"$@"; exit $?', "sh"]
     running = start_subreaper("-p", "USR1", "--", "sleep", "60", command=[*strace, *middle, TINYINIT])
-    shell = wait_until(lambda: list(children(running.pid)), "the shell")[0]
-    wait_until(lambda: children(shell), "tinyinit")
-    tinyinit = children(shell)[0]
+    # strace has a child for a moment to try ptrace(2) with
+    shell, tinyinit = wait_until(
+        lambda: [(parent, pid) for parent in children(running.pid) for pid in children(parent)], "tinyinit"
+    )[0]
     wait_until(lambda: Path(f"/proc/{tinyinit}/syscall").read_text().split()[0] in GETPPID, "getppid(2)")
     os.kill(shell, signal.SIGKILL)
     wait_until(lambda: state(tinyinit) in ("", "Z"), "the signal to end COMMAND, and tinyinit with it")

@@ -128,7 +128,7 @@ def test_a_child_of_another_user_costs_one_warning(start: StartTinyinit, tmp_pat
     become_root = tmp_path / "become_root"
     shutil.copy(str(shutil.which("setpriv")), become_root)
     become_root.chmod(0o4755)
-    for folder in tmp_path.parents[:3]:
+    for folder in list(tmp_path.parents)[:3]:
         folder.chmod(0o755)
     running = start("--", become_root, "--reuid=0", "sleep", "60", command=[*UNPRIVILEGED, TINYINIT])
     main = running.main

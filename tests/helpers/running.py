@@ -29,7 +29,8 @@ TIMEOUT = 10.0
 
 def program(name: str, *arguments: object) -> list[str]:
     """The words that run a helper program of this folder."""
-    return [*PYTHON, str(PROGRAMS / f"{name}.py"), *map(str, arguments)]
+    words = [str(int(each) if isinstance(each, signal.Signals) else each) for each in arguments]
+    return [*PYTHON, str(PROGRAMS / f"{name}.py"), *words]
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:
