@@ -38,8 +38,14 @@ def skip_without(what: str) -> NoReturn:
 class Engine:
     """A Docker Engine, by its command line."""
 
-    def __init__(self, environ: dict[str, str]) -> None:
+    def __init__(self, environ: dict[str, str], *, has_network: bool = True) -> None:
         self.environ = environ
+        self.has_network = has_network
+
+    def run_words(self, *options: str) -> list[str]:
+        """`run OPTIONS`. Without a network it is told so, or its client warns on standard error that there is none."""
+        is_told = self.has_network or any(option.startswith("--network") for option in options)
+        return ["run", *(() if is_told else ("--network=none",)), *options]
 
     def run(self, *words: str, timeout: float = ENGINE_TIMEOUT) -> subprocess.CompletedProcess[str]:
         """Run `docker WORDS`, whatever its status."""
@@ -76,7 +82,7 @@ def private_engine() -> Iterator[Engine]:
     with log.open("wb") as output:  # a session of its own: Ctrl-C is for pytest, which then stops it
         words = ["dockerd", *places, *PRIVATE_NETWORK, "--host", socket]
         daemon = subprocess.Popen(words, stdout=output, stderr=output, start_new_session=True)
-    engine = Engine({**os.environ, "DOCKER_HOST": socket})
+    engine = Engine({**os.environ, "DOCKER_HOST": socket}, has_network=False)
     try:
         wait_until(lambda: daemon.poll() is not None or engine.answers(), "dockerd to answer", ENGINE_TIMEOUT)
         if daemon.poll() is not None:
@@ -112,7 +118,7 @@ class Container:
     def __init__(self, engine: Engine, image: str, options: Sequence[str]) -> None:
         self.engine = engine
         self.name = f"tinyinit-{uuid.uuid4().hex[:12]}"
-        self.command = ["docker", "run", "--name", self.name, *options, image]
+        self.command = ["docker", *engine.run_words("--name", self.name, *options), image]
 
     def execute(self, *words: str) -> str:
         """What a program that `docker exec` runs in the container prints."""

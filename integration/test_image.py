@@ -47,12 +47,12 @@ def test_standard_input_is_the_commands(start: StartContainer) -> None:
 @pytest.mark.parametrize("compiler", ["cc", "gcc", "x86_64-linux-gnu-gcc", "python3-config", "/wheels"])
 def test_what_compiled_it_is_not_in_the_image(engine: Engine, image: str, base: str, compiler: str) -> None:
     def has(name: str) -> bool:
-        words = ["run", "--rm", "--entrypoint", "sh", name, "-c", 'command -v "$0" || test -e "$0"', compiler]
-        return engine.run(*words).returncode == 0
+        words = engine.run_words("--rm", "--entrypoint", "sh")
+        return engine.run(*words, name, "-c", 'command -v "$0" || test -e "$0"', compiler).returncode == 0
 
     assert has(image) == has(base)
 
 
 def test_the_built_image_runs_as_it_is(engine: Engine, image: str) -> None:
-    done = engine.run("run", "--rm", "--user=65534", image, "sh", "-c", "id -u; exit 3")
+    done = engine.run(*engine.run_words("--rm", "--user=65534"), image, "sh", "-c", "id -u; exit 3")
     assert (done.returncode, done.stdout, done.stderr) == (3, "65534\n", "")

@@ -93,7 +93,7 @@ def test_it_runs_as_a_module(installed: Installed, options: str) -> None:
 
 
 def test_the_wheel_is_for_this_platform_and_any_python(engine: Engine, workshop: str) -> None:
-    names = engine.docker("run", "--rm", "--entrypoint=ls", workshop, "/dist").split()
+    names = engine.docker(*engine.run_words("--rm", "--entrypoint=ls"), workshop, "/dist").split()
     wheels = [name for name in names if name.endswith(".whl")]
     assert len(wheels) == 1
     assert wheels[0].startswith("tinyinit-")
@@ -101,7 +101,7 @@ def test_the_wheel_is_for_this_platform_and_any_python(engine: Engine, workshop:
 
 
 def test_the_sdist_has_all_that_is_needed_to_build_and_to_test(engine: Engine, workshop: str) -> None:
-    words = ["run", "--rm", "--entrypoint=sh", workshop, "-c", "tar -tzf /dist/tinyinit-*.tar.gz"]
+    words = [*engine.run_words("--rm", "--entrypoint=sh"), workshop, "-c", "tar -tzf /dist/tinyinit-*.tar.gz"]
     packed = {name.partition("/")[2] for name in engine.docker(*words).splitlines()}
     files = [path for folder in SOURCE_FOLDERS for path in REPOSITORY.joinpath(folder).rglob("*") if path.is_file()]
     expected = {str(path.relative_to(REPOSITORY)) for path in files if "__pycache__" not in path.parts}
