@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -21,7 +22,10 @@ class StartTinyinit(Protocol):
 
 
 def pytest_sessionstart() -> None:
-    """What a test leaves behind becomes our child, and is found and ended."""
+    """What a test leaves behind becomes our child, and is found and ended. In a shell's background INT is ignored."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 
 
