@@ -22,6 +22,7 @@ demo test lint bench:
 	@versions="$(or $(PYTHONS),$$(tools/setup versions))" && $(MAKE) --keep-going VERSIONS="$$versions" $@
 
 else
+WORKERS = $$(( 2 * $$(nproc) )) # most of the time they wait
 NEWEST := $(lastword $(VERSIONS))
 BIN := .venv/$(NEWEST)/bin
 SOURCES := pyproject.toml setup.py $(wildcard launcher/* tinyinit/*.py) tinyinit/py.typed
@@ -36,7 +37,7 @@ demo: .venv/$(NEWEST)/installed ## the article's scenario for real: without tiny
 test: $(UNIT_TESTS) integration-tests ## unit tests on every Python from 3.9 on, then integration tests in real containers
 
 $(UNIT_TESTS): unit-tests-%: .venv/%/installed
-	@.venv/$*/bin/pytest tests
+	@.venv/$*/bin/pytest -n $(WORKERS) tests
 
 integration-tests: .venv/$(NEWEST)/installed
 	@$(BIN)/pytest integration

@@ -4,7 +4,8 @@
  * without flags; a shell in between would drop environment variables such as `a.b` and add PWD. So this program
  * blocks every signal (the mask survives execve(2), so none is lost while the interpreter starts), reads the
  * interpreter's path from the first line of `tinyinit-python` beside it, which the installer wrote there, and
- * executes it. The inherited mask is handed on as `-X tinyinit_mask=HEX` (bit N-1 is signal N).
+ * executes it. The inherited mask is handed on as `-X tinyinit_mask=HEX` (bit N-1 is signal N), and the PID of
+ * the parent, which may have died before the interpreter could ask, as `-X tinyinit_parent=HEX`.
  *
  * It speaks to the kernel itself: the start of a C library costs more than all that is done here (in a virtual
  * machine 0.3 ms, for cpuid(1) traps there). On a machine other than these two, setup.py builds it with -DWITH_LIBC.
@@ -19,7 +20,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-enum { CANNOT = 125, FIXED_ARGUMENTS = 7, MOST_LINKS = 40 };
+enum { CANNOT = 125, FIXED_ARGUMENTS = 9, MOST_LINKS = 40 };
 
 static const struct {
     int number;
@@ -106,13 +107,17 @@ static const char *describe(long failure) {
 
 /* ---- the steps ------------------------------------------------------------------------------------------------- */
 
-/* Block every signal, and write `tinyinit_mask=` and the mask that was inherited. */
-static void block_signals(char *option) {
+/* Block every signal; the mask that was inherited. */
+static uint64_t block_signals(void) {
     uint64_t all = ~0ULL, inherited = 0;
     KERNEL(SYS_rt_sigprocmask, SIG_BLOCK, &all, &inherited, sizeof all);
-    option = append(option, "tinyinit_mask=");
+    return inherited;
+}
+
+static void write_option(char *option, const char *name, uint64_t value) {
+    option = append(option, name);
     for (int shift = 60; shift >= 0; shift -= 4)
-        *option++ = "0123456789abcdef"[inherited >> shift & 15];
+        *option++ = "0123456789abcdef"[value >> shift & 15];
     *option = '\0';
 }
 
@@ -180,8 +185,9 @@ static char *interpreter_in(char *text) {
 }
 
 static int launch(long argc, char **argv, char **environ, const char *executed) {
-    char script[PATH_MAX + sizeof "-python"], head[PATH_MAX + 64], mask_option[64];
-    block_signals(mask_option);
+    char script[PATH_MAX + sizeof "-python"], head[PATH_MAX + 64], mask[64], parent[64];
+    write_option(mask, "tinyinit_mask=", block_signals());
+    write_option(parent, "tinyinit_parent=", (uint64_t)KERNEL(SYS_getppid, 0, 0, 0, 0));
     long failure = find_self(executed, script);
     if (failure < 0)
         return refuse("cannot find itself as", executed == NULL ? "" : executed, describe(failure));
@@ -200,7 +206,7 @@ static int launch(long argc, char **argv, char **environ, const char *executed) 
     long memory = kernel6(SYS_mmap, 0, (long)words, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory < 0 && memory > -4096)
         return refuse("cannot start", interpreter, describe(memory));
-    char *const fixed[FIXED_ARGUMENTS] = {interpreter, "-IS", "-X", "utf8", "-X", mask_option, script};
+    char *const fixed[FIXED_ARGUMENTS] = {interpreter, "-IS", "-X", "utf8", "-X", mask, "-X", parent, script};
     char **arguments = (char **)memory;
     for (int number = 0; number < FIXED_ARGUMENTS; number++)
         *arguments++ = fixed[number];

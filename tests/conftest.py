@@ -7,12 +7,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from helpers.running import UNSHARE, Running, descendants, end_descendants
+from helpers.running import UNSHARE, Running, descendants, end_descendants, wait_until
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -81,3 +82,53 @@ def start_subreaper(started: list[Running]) -> StartTinyinit:
 def start_pid_1(started: list[Running], namespaces: None) -> StartTinyinit:
     """Start tinyinit as PID 1 only."""
     return starter(started, True)
+
+
+@pytest.fixture
+def without_proc(namespaces: None) -> list[str]:
+    """What starts a program in a mount namespace where /proc is an empty folder."""
+    return ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
+
+
+@pytest.fixture
+def freeze() -> Iterator[Callable[[int], None]]:
+    """Freezes processes, which are in state D then, so that KILL does not end them; and thaws them in the end."""
+    freezer = Path("/sys/fs/cgroup/freezer")
+    if not (freezer / "tasks").exists():
+        pytest.skip("no cgroup v1 freezer: that of v2 does not hold KILL back")
+    group = freezer / f"tinyinit-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as failure:
+        pytest.skip(f"the cgroup v1 freezer cannot be used: {failure}")
+
+    def freeze_process(pid: int) -> None:
+        (group / "cgroup.procs").write_text(str(pid))
+        (group / "freezer.state").write_text("FROZEN")
+        wait_until(lambda: "FROZEN" in (group / "freezer.state").read_text(), "the process to freeze")
+
+    def is_removed() -> bool:
+        try:
+            group.rmdir()
+        except OSError:
+            return False  # EBUSY: what was frozen has yet to end
+        return True
+
+    yield freeze_process
+    (group / "freezer.state").write_text("THAWED")
+    for pid in (group / "cgroup.procs").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+    wait_until(is_removed, "what was frozen to end")
+
+
+@pytest.fixture
+def become_root(tmp_path: Path) -> Path:
+    """A setpriv(1) with which anybody becomes root."""
+    if os.getuid() != 0:
+        pytest.skip("needs root to become two other users")
+    path = tmp_path / "become_root"
+    shutil.copy(str(shutil.which("setpriv")), path)
+    path.chmod(0o4755)
+    for folder in list(tmp_path.parents)[:3]:
+        folder.chmod(0o755)
+    return path

@@ -30,14 +30,23 @@ USAGE = [
     pytest.param(["--rewrite=TERM:65", "x"], "option --rewrite: '65' is no signal; write one as TERM, SIGTERM, RTMIN+3 or 15", id="rewrite's signal"),
     pytest.param(["--grace", "5x", "x"], "option --grace: '5x' is no duration; write one as 10, 10s, 1.5m, 2h, 1d, 500ms or inf", id="duration"),
     pytest.param(["--grace", "-5", "x"], "option --grace: '-5' is no duration; write one as 10, 10s, 1.5m, 2h, 1d, 500ms or inf", id="negative duration"),
-    pytest.param(["--leftovers", "eat", "x"], "option --leftovers: 'eat' is not known; write stop or leave", id="choice"),
+    pytest.param(["--leftovers", "eat", "x"], "option --leftovers: 'eat' is not known; write stop, wait or leave", id="choice"),
+    pytest.param(["--timeout"], "option --timeout needs a value: --timeout DURATION; see 'tinyinit --help'", id="no timeout"),
+    pytest.param(["--timeout", "1m30s", "x"], "option --timeout: '1m30s' is no duration; write one as 10, 10s, 1.5m, 2h, 1d, 500ms or inf", id="timeout"),
+    pytest.param(["--kill-after=", "x"], "option --kill-after: '' is no duration; write one as 10, 10s, 1.5m, 2h, 1d, 500ms or inf", id="kill after"),
+    pytest.param(["--on-timeout-signal", "STACKS", "x"], "option --on-timeout-signal: 'STACKS' is no signal; write one as TERM, SIGTERM, RTMIN+3 or 15", id="signal on timeout"),
+    pytest.param(["--die-with-parent=yes", "x"], "option --die-with-parent takes no value, but was given 'yes'; see 'tinyinit --help'", id="value of die with parent"),
 ]  # fmt: skip
 
 VARIABLES = [
     pytest.param("TINYINIT_GRACE", "soon", "'soon' is no duration; write one as 10, 10s, 1.5m, 2h, 1d, 500ms or inf", id="duration"),
     pytest.param("TINYINIT_REMAP_EXIT", "a", "'a' is no exit code; write a number from 0 to 255, such as 143", id="code"),
     pytest.param("TINYINIT_VERBOSE", "loud", "'loud' is no switch; write 1 or 0", id="switch"),
-    pytest.param("TINYINIT_LEFTOVERS", "", "'' is not known; write stop or leave", id="empty"),
+    pytest.param("TINYINIT_LEFTOVERS", "", "'' is not known; write stop, wait or leave", id="empty"),
+    pytest.param("TINYINIT_TIMEOUT", "30 m", "'30 m' is no duration; write one as 10, 10s, 1.5m, 2h, 1d, 500ms or inf", id="timeout"),
+    pytest.param("TINYINIT_KILL_AFTER", "never", "'never' is no duration; write one as 10, 10s, 1.5m, 2h, 1d, 500ms or inf", id="kill after"),
+    pytest.param("TINYINIT_ON_TIMEOUT_SIGNAL", "0", "'0' is no signal; write one as TERM, SIGTERM, RTMIN+3 or 15", id="signal"),
+    pytest.param("TINYINIT_DIE_WITH_PARENT", "maybe", "'maybe' is no switch; write 1 or 0", id="die with parent"),
 ]  # fmt: skip
 
 

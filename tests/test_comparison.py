@@ -30,7 +30,7 @@ from helpers.terminal import Terminal
 
 README = Path(__file__).parent.parent / "README.md"
 PEERS = ("tinyinit", "tini", "dumb-init", "catatonit")
-SHORT = 1.5  # seconds, after which a peer is believed to be hanging
+SHORT = 4.0  # seconds, after which a peer is believed to be hanging
 
 
 class Peer:
@@ -276,4 +276,6 @@ def test_the_comparison_is_true(
     if name != "tinyinit" and not shutil.which(name):
         assert not os.environ.get("CI"), f"{name} is missing"
         pytest.skip(f"{name} is missing")
-    assert CLAIMS[claim](Peer(name, start_pid_1, start_subreaper)) is cells()[claim][name]
+    expected = cells()[claim][name]
+    tries = 3 if expected and name != "tinyinit" else 1  # on a busy machine a peer may lose a race of its own
+    assert any(CLAIMS[claim](Peer(name, start_pid_1, start_subreaper)) for _ in range(tries)) is expected

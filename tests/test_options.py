@@ -20,6 +20,7 @@ from tinyinit.options import (
     parse_command_line,
     parse_duration,
     parse_environment,
+    parse_limit,
     parse_rewrites,
     parse_signal,
     signal_name,
@@ -42,6 +43,13 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="is no duration; write one as"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10", 10), ("0", float("inf")), ("0ms", float("inf")), ("inf", float("inf"))]
+)
+def test_a_limit_of_zero_is_none(text: str, seconds: float) -> None:
+    assert parse_limit(text) == seconds
 
 
 @pytest.mark.parametrize("number", [n for n in range(1, 65) if n not in (32, 33)])
@@ -87,6 +95,14 @@ def test_rewrites_add_up() -> None:
         (["-c", "-g", "x"], {"single_child": False}, ["x"]),
         (["-q", "-v", "x"], {"verbosity": 2}, ["x"]),
         (["-pKILL", "x"], {"parent_death_signal": 9}, ["x"]),
+        (["--timeout=1m", "--kill-after", "2", "x"], {"timeout": 60.0, "kill_after": 2.0}, ["x"]),
+        (["--timeout", "0", "--kill-after=0", "x"], {"timeout": float("inf"), "kill_after": float("inf")}, ["x"]),
+        (
+            ["--on-timeout-signal=quit", "--die-with-parent", "x"],
+            {"on_timeout_signal": 3, "die_with_parent": True},
+            ["x"],
+        ),
+        (["--leftovers", "wait", "x"], {"leftovers": "wait"}, ["x"]),
     ],
 )
 def test_the_command_line(words: list[str], values: dict[str, object], command: list[str]) -> None:
@@ -120,6 +136,11 @@ def test_spellings_of_tini_and_dumb_init(spelling: str) -> None:
         ({"TINYINIT_VERBOSE": "no", "TINYINIT_QUIET": "yes"}, {"verbosity": 0}),
         ({"TINYINIT_REWRITE": "TERM:QUIT,HUP:0"}, {"rewrite": {15: 3, 1: 0}}),
         ({"TINYINIT_GRACE": "2s", "TINYINIT_LEFTOVERS": "leave"}, {"grace": 2.0, "leftovers": "leave"}),
+        ({"TINYINIT_TIMEOUT": "30m", "TINYINIT_KILL_AFTER": "10"}, {"timeout": 1800.0, "kill_after": 10.0}),
+        (
+            {"TINYINIT_ON_TIMEOUT_SIGNAL": "QUIT", "TINYINIT_DIE_WITH_PARENT": "1"},
+            {"on_timeout_signal": 3, "die_with_parent": True},
+        ),
         ({"TINYINIT_HELP": "1", "TINYINIT_": "1"}, {}),
     ],
 )
@@ -137,6 +158,12 @@ def test_the_command_line_wins_over_the_environment(start: StartTinyinit) -> Non
     environ = {**os.environ, "TINYINIT_REMAP_EXIT": "3"}
     assert start("sh", "-c", "exit 3", env=environ).end()[0] == 0
     assert start("-e", "4", "sh", "-c", "exit 3", env=environ).end()[0] == 3
+
+
+def test_the_variables_of_limits_do_what_the_options_do(start: StartTinyinit) -> None:
+    environ = {**os.environ, "TINYINIT_TIMEOUT": "200ms", "TINYINIT_QUIET": "1"}
+    assert start("sleep", "60", env=environ).end() == (124, "", "")
+    assert start("--timeout", "inf", "sh", "-c", "sleep 0.4; exit 3", env=environ).end() == (3, "", "")
 
 
 def test_a_variable_that_is_like_ours_is_told_once_and_let_be(start: StartTinyinit) -> None:

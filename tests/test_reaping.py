@@ -7,10 +7,9 @@ import re
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 from conftest import StartTinyinit
-from helpers.running import children, program, state, status_field, wait_until
+from helpers.running import children, is_settled, private_memory, program, state, status_field, wait_until
 
 
 def test_a_burst_of_orphans_leaves_no_zombie(start: StartTinyinit) -> None:
@@ -38,17 +37,11 @@ def test_an_orphan_is_reaped_while_the_command_runs_on(start: StartTinyinit) -> 
     wait_until(lambda: not state(middle), "COMMAND to reap its child")
 
 
-def private_memory(pid: int) -> int:
-    """KiB that belong to this process alone."""
-    return sum(
-        map(int, re.findall(r"^Private_\w+:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE))
-    )
-
-
 def test_memory_does_not_grow_with_the_number_of_processes_reaped(start: StartTinyinit) -> None:
     script = 'ready() { echo ready "(pid: $1)"; }; n=0; ready 0; read x; while [ $n -lt 2000 ]; do (true & ) ; n=$((n+1)); done; ready 1; read x'
     running = start("--", "sh", "-c", script, stdin=subprocess.PIPE)
     running.wait_ready()
+    wait_until(lambda: is_settled(running.pid), "tinyinit to have all that it needs")
     before = private_memory(running.pid)
     assert running.process.stdin
     running.process.stdin.write(b"\n")
@@ -62,8 +55,7 @@ def test_it_sleeps_while_nothing_happens(start: StartTinyinit) -> None:
     running = start("--", "sh", "-c", "echo 'ready (pid: 1)'; exec sleep 60")
     running.wait_ready()
     pid = running.pid
-    wait_until(lambda: state(pid) == "S", "tinyinit to sleep")
-    time.sleep(0.2)  # COMMAND's exec and tinyinit's tidying up after it are over
+    wait_until(lambda: is_settled(pid), "tinyinit to sleep")
     before = status_field(pid, "voluntary_ctxt_switches")
     time.sleep(2)
     assert status_field(pid, "voluntary_ctxt_switches") == before
@@ -73,9 +65,10 @@ def test_a_child_from_before_tinyinit_is_reaped(start: StartTinyinit) -> None:
     """`sh -c 'job & exec tinyinit ...'`: the job has become a child that tinyinit did not start."""
     from helpers.running import TINYINIT
 
-    running = start("--", "sleep", "60", command=["sh", "-c", 'sleep 0.1 & exec "$0" "$@"', TINYINIT])
-    wait_until(lambda: len(children(running.pid)) == 2, "both children")
-    wait_until(lambda: len(children(running.pid)) == 1, "the first to be reaped")
+    running = start("--", "sleep", "60", command=["sh", "-c", 'sleep 61 & exec "$0" "$@"', TINYINIT])
+    first, main = wait_until(lambda: children(running.pid) if len(children(running.pid)) == 2 else [], "both children")
+    os.kill(first, signal.SIGTERM)
+    wait_until(lambda: children(running.pid) == [main], "the first to be reaped")
 
 
 def test_warn_on_reap_tells_each_orphan(start: StartTinyinit) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -124,15 +123,8 @@ def test_signals_reach_a_child_that_called_setsid_in_a_fork(start: StartTinyinit
     assert running.end()[0] == 128 + signal.SIGTERM
 
 
-def test_a_child_of_another_user_costs_one_warning(start: StartTinyinit, tmp_path: Path) -> None:
+def test_a_child_of_another_user_costs_one_warning(start: StartTinyinit, become_root: Path) -> None:
     """What an unprivileged tinyinit may not signal it still waits for."""
-    if os.getuid() != 0:
-        pytest.skip("needs root to become two other users")
-    become_root = tmp_path / "become_root"
-    shutil.copy(str(shutil.which("setpriv")), become_root)
-    become_root.chmod(0o4755)
-    for folder in list(tmp_path.parents)[:3]:
-        folder.chmod(0o755)
     running = start("--", become_root, "--reuid=0", "sleep", "60", command=[*UNPRIVILEGED, TINYINIT])
     main = running.main
     wait_until(lambda: status_field(main, "Uid").split() == ["0"] * 4, "the child to become root")

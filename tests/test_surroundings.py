@@ -58,12 +58,6 @@ def test_a_standard_error_past_the_limit_of_file_sizes(start: StartTinyinit, tmp
         assert running.end()[1].splitlines()[1:] == ["got 10", "got 15"]
 
 
-@pytest.fixture
-def without_proc(namespaces: None) -> list[str]:
-    """What starts a program in a mount namespace where /proc is an empty folder."""
-    return ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
-
-
 def test_without_proc_as_subreaper(start_subreaper: StartTinyinit, without_proc: list[str]) -> None:
     script = ["sh", "-c", "(sleep 0.1 &); sleep 0.2; exit 4"]
     assert start_subreaper("--", *script, command=[*without_proc, TINYINIT]).end() == (4, "", "")

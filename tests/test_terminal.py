@@ -106,13 +106,15 @@ def test_ctrl_z_gives_the_prompt_and_fg_goes_on(bash: Terminal) -> None:
         bash.read_until("prompt$ ")
 
 
-def test_bg_goes_on_in_the_background_and_fg_brings_it_back(bash: Terminal) -> None:
-    type_command(bash, f"{TINYINIT} sh -c 'echo started; sleep 0.2; echo went on; read x; echo got $x'")
+def test_bg_goes_on_in_the_background_and_fg_brings_it_back(bash: Terminal, tmp_path: Path) -> None:
+    go = tmp_path / "go"  # by `[`: a shell whose vforked child is stopped before its exec is not stopped itself
+    script = f"echo started; until [ -e {go} ]; do :; done; echo went on; read x; echo got $x"
+    type_command(bash, f"{TINYINIT} sh -c '{script}'")
     bash.read_until("started\n")
     bash.type("\x1a")
     bash.read_until("Stopped")
     bash.read_until("prompt$ ")
-    type_command(bash, "bg; wait; echo waited")
+    type_command(bash, f"touch {go}; bg; wait; echo waited")
     bash.read_until("went on\n")
     bash.read_until("Stopped")  # it reads from the terminal, which a background job may not: SIGTTIN
     bash.read_until("prompt$ ")

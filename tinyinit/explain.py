@@ -12,6 +12,7 @@ from tinyinit.options import OPTIONS, Option
 
 HELP = """\
 Usage: tinyinit [OPTION]... [--] COMMAND [ARG]...
+       tinyinit --ps [PID]...
 
 A tiny init for containers and CI jobs: starts COMMAND, hands it every signal, reaps every orphan, and ends with
 COMMAND's status.
@@ -62,10 +63,17 @@ def help_text() -> str:
     return HELP.format(options="\n".join(f"  {usage(option):{width}}  {option.help}" for option in OPTIONS))
 
 
-def show(what: str) -> int:
-    """Print help, license or version to standard output; the exit status. Refusal without COMMAND, or if it is full."""
+def show(what: str, words: list[str]) -> int:
+    """Print help, license, version or processes to standard output; the exit status. `words` are those after --ps.
+
+    Refusal without COMMAND, or if standard output is full.
+    """
     if not what:
         raise Refusal("no COMMAND was given; see 'tinyinit --help'")
+    if what == "ps":
+        from tinyinit.processes import show_processes
+
+        return show_processes(words)
     text = {"help": help_text(), "license": LICENSE, "version": f"tinyinit {__version__}\n"}[what]
     try:
         posix.write(1, text.encode())

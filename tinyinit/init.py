@@ -49,18 +49,19 @@ COERCED_LOCALES = (b"C.UTF-8", b"C.utf8", b"UTF-8")  # what CPython puts into LC
 DEFAULT_PATH = b"/bin:/usr/bin"  # where execvp(3) looks when PATH is not set
 LONGEST_LINE = 4096  # bytes: PIPE_BUF, so that a line is written whole or not at all (pipe(7))
 LONGEST_SLEEP = 86400.0  # seconds, while a deadline is set: an enormous one would overflow sigtimedwait's time_t
-LAST_GRACE = 5.0  # seconds that KILL may take where --grace is shorter; what lives on then is in state D
 PAUSE_AFTER_ERROR = 0.1  # seconds: an error that comes back at once must not take the processor from COMMAND
+LOADING_TIME = 0.005  # seconds from the start of COMMAND until what its end needs is loaded
+PAUSE_AFTER_KILL = 0.02  # seconds until KILL is sent again, to what was forked meanwhile
 
 # ---- errors and messages --------------------------------------------------------------------------------------
 
 
 class Refusal(Exception):
-    """COMMAND is not run: the reason, for people, and the exit status."""
+    """COMMAND is not run: the reason, for people, the exit status, and the errno(3) behind it, 0 if there is none."""
 
-    def __init__(self, reason: str, status: int = EXIT_CANNOT) -> None:
+    def __init__(self, reason: str, status: int = EXIT_CANNOT, errno: int = 0) -> None:
         super().__init__(reason)
-        self.status = status
+        self.status, self.errno = status, errno
 
 
 def write_line(text: str) -> None:
@@ -84,27 +85,25 @@ def write_line(text: str) -> None:
             return  # standard error is never an error
 
 
-def exit_status(wait_status: int) -> int:
-    """What a shell would report: the exit code, or 128 + the number of the signal that killed."""
-    if posix.WIFSIGNALED(wait_status):
-        return EXIT_SIGNAL_BASE + posix.WTERMSIG(wait_status)
-    return posix.WEXITSTATUS(wait_status)
-
-
 # ---- options --------------------------------------------------------------------------------------------------
 
 
 class Options:
     """What the user asked for, with the defaults. Immutable."""
 
-    grace = 5.0  # seconds
-    leftovers = "stop"
+    die_with_parent = notify = False
+    grace, orphan_ttl, zombie_ttl = 5.0, 30.0, 30.0  # seconds
+    kill_after: "float | None" = None  # seconds
+    leftovers, orphans, zombies = "stop", "keep", "ignore"
+    on_timeout_signal = 0
     parent_death_signal = 0
     remap_exit: "frozenset[int]" = frozenset()
     rewrite: "Mapping[int, int]" = {}
     show = ""
+    siblings: "Iterable[Callable[[Init, Start], None]]" = ()  # have them join
     single_child = False
     subreaper = False
+    timeout = watchdog = float("inf")  # seconds
     verbosity = 1
     warn_on_reap = False
 
@@ -232,8 +231,8 @@ class Start:
         if report:
             posix.waitpid(pid, 0)
             take_terminal_back(pid)
-            status, _, reason = report.decode("utf-8", "surrogateescape").partition(" ")
-            raise Refusal(reason, int(status))
+            status, errno, reason = report.decode("utf-8", "surrogateescape").split(" ", 2)
+            raise Refusal(reason, int(status), int(errno))
         return pid
 
     def become_command(self, report: int) -> "NoReturn":
@@ -251,10 +250,10 @@ class Start:
                 _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
             _signal.pthread_sigmask(_signal.SIG_SETMASK, self.mask)
             self.execute()
-        except Refusal as refusal:
-            posix.write(report, f"{refusal.status} {refusal}".encode("utf-8", "surrogateescape")[:LONGEST_LINE])
         except BaseException as error:  # whatever it is: there must not be a second tinyinit
-            posix.write(report, f"{EXIT_CANNOT} cannot start COMMAND: {error!r}".encode("utf-8", "surrogateescape"))
+            refusal = error if isinstance(error, Refusal) else Refusal(f"cannot start COMMAND: {error!r}")
+            text = f"{refusal.status} {refusal.errno} {refusal}"
+            posix.write(report, text.encode("utf-8", "surrogateescape")[:LONGEST_LINE])
         finally:
             posix._exit(EXIT_CANNOT)
 
@@ -282,7 +281,7 @@ def cannot_run(name: bytes, failure: OSError, path: bytes = b"") -> Refusal:
     """The Refusal for a COMMAND that cannot be started, or was looked for at `path`."""
     from tinyinit.explain import why_not_run
 
-    return Refusal(*why_not_run(name, path, failure))
+    return Refusal(*why_not_run(name, path, failure), failure.errno or 0)
 
 
 def take_terminal_back(group: int) -> None:
@@ -305,18 +304,22 @@ def take_terminal_back(group: int) -> None:
 class Init:
     """COMMAND's parent. Two tables drive it: what to do when a signal comes, and what when a moment comes."""
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    def __init__(self, options: Options, parent: int) -> None:
+        self.options, self.parent, self.began = options, parent, time.clock_gettime(time.CLOCK_BOOTTIME)
         self.is_pid_1 = posix.getpid() == 1
         self.main = 0  # PID of the main child, and of the group that it leads
         self.main_is_stopped = False
+        self.judge = self.own_status  # wait status of the main child: our exit status
         self.status: "int | None" = None  # ours, once the main child has ended
-        self.is_ending = False  # what it left behind is being ended
+        self.signal_descendants: "Callable[[list[int]], None] | None" = None
+        self.is_ending = False  # only what it left behind is there yet
+        self.must_end = False  # and is not to be waited for
         self.is_over = False
         self.warned: "set[str]" = set()
-        self.actions: "dict[int, Callable[[], None]]" = {_signal.SIGCHLD: self.reap, _signal.SIGCONT: self.resume}
-        self.deadlines: "dict[str, tuple[float, Callable[[], None]]]" = {}  # name: time.monotonic(), what to do
+        self.actions: "dict[int, Callable[..., None]]" = {_signal.SIGCHLD: self.reap, _signal.SIGCONT: self.resume}
+        self.deadlines: "dict[str, tuple[float, Callable[[], object]]]" = {}  # name: time.monotonic(), what to do
         self.listeners: "list[Callable[[str, dict[str, int]], None]]" = []
+        self.kept = {0, 1, 2}  # the descriptors that stay open
 
     def warn(self, text: str) -> None:
         """Say once what was found wrong."""
@@ -325,21 +328,21 @@ class Init:
             write_line("warning: " + text)
 
     def emit(self, event: str, **facts: int) -> None:
-        """Offer an event to those who registered: started, came, sent, stopped, reaped, ended, leftovers."""
+        """Offer an event to those who registered: started, came, sent, stopped, reaped, ended, leftovers, spared."""
         for listener in self.listeners:
             listener(event, facts)
 
     # -- the loop
 
-    def run(self) -> int:
-        """From now on we must not die: sleep, act, until it is over. Returns tinyinit's exit status."""
+    def run(self) -> None:
+        """From now on we must not die: sleep, act, until it is over."""
         while not self.is_over:
             try:
-                self.handle(self.sleep())
+                if event := self.sleep():
+                    self.handle(event)
                 self.meet_deadlines()
             except Exception as error:
                 self.survive(error)
-        return self.status or 0
 
     def sleep(self) -> "_signal.struct_siginfo | None":
         """The next signal; None when a deadline has come. The one place where tinyinit sleeps."""
@@ -348,19 +351,14 @@ class Init:
         first = min(moment for moment, _ in self.deadlines.values())
         return _signal.sigtimedwait(ALL_SIGNALS, min(max(first - time.monotonic(), 0.0), LONGEST_SLEEP))
 
-    def handle(self, event: "_signal.struct_siginfo | None") -> None:
+    def handle(self, event: "_signal.struct_siginfo") -> None:
         """Do what the table says for this signal; every other one is forwarded."""
-        if event is None:
-            return
         number = event.si_signo
         if number in IGNORED_BY_CPYTHON and event.si_pid == posix.getpid():
             return  # nobody sent it: our own write to a closed standard error, or past a file's size limit
-        if self.listeners:
-            self.emit("came", signal=number, pid=event.si_pid, uid=event.si_uid)
-        if number in self.actions:
-            self.actions[number]()
-        else:
-            self.forward(number)
+        self.emit("came", signal=number, pid=event.si_pid, uid=event.si_uid, code=event.si_code)
+        action = self.actions.get(number)
+        action(event) if action else self.forward(number)
 
     def meet_deadlines(self) -> None:
         """Do what was to be done at the moments that have passed."""
@@ -369,7 +367,7 @@ class Init:
                 del self.deadlines[name]
                 action()
 
-    def set_deadline(self, name: str, seconds: float, action: "Callable[[], None]") -> None:
+    def set_deadline(self, name: str, seconds: float, action: "Callable[[], object]") -> None:
         """Have `action` called once, in so many seconds; never if they are infinite."""
         if seconds != float("inf"):
             self.deadlines[name] = (time.monotonic() + seconds, action)
@@ -392,15 +390,15 @@ class Init:
             self.reap()  # to know whether the main child is stopped: the kernel hands out TERM before CHLD
         if target:
             self.send(target)
-        if target in TERMINATION_SIGNALS and self.main_is_stopped:
-            self.send(_signal.SIGCONT)  # or it would never see the first
+        if target in TERMINATION_SIGNALS and (self.main_is_stopped or self.is_ending):
+            self.send(_signal.SIGCONT)  # or what is stopped would never see the first
         if target in JOB_CONTROL_STOPS and not self.is_pid_1:
             self.suspend()
 
     def send(self, number: int) -> None:
         """Send a signal to the main group, or to the main child where it has left that group, or alone was meant."""
         if self.status is not None:
-            return self.send_to_leftovers(number)
+            return self.send_to_leftovers([number])
         self.emit("sent", signal=number)
         in_group = not self.options.single_child
         try:
@@ -419,7 +417,7 @@ class Init:
 
     # -- stop and continue
 
-    def resume(self) -> None:
+    def resume(self, event: object = None) -> None:
         """SIGCONT came. Where that was a shell's fg, our group has the terminal, and the main group is to have it."""
         self.hand_over_terminal()
         self.forward(_signal.SIGCONT)
@@ -437,6 +435,8 @@ class Init:
         self.emit("stopped", signal=number)
         if number in (_signal.SIGTTIN, _signal.SIGTTOU) and self.hand_over_terminal():
             self.send(_signal.SIGCONT)  # started in the background, then fg: bash sends no SIGCONT for that
+        elif self.deadlines and not self.is_pid_1 and on_terminal(posix.tcgetpgrp) is None:
+            return  # a time limit goes on, where nobody has typed Ctrl-Z
         elif (self.is_pid_1 or not self.suspend()) and number == _signal.SIGTSTP:
             self.send(_signal.SIGCONT)  # nobody is there who ever could
 
@@ -457,7 +457,7 @@ class Init:
 
     # -- reap
 
-    def reap(self) -> None:
+    def reap(self, event: object = None) -> None:
         """Wait for every child that ended, stopped or went on: signals coalesce, so until no more is to be told."""
         while True:
             try:
@@ -483,89 +483,113 @@ class Init:
             self.main_is_stopped = False
         else:
             self.emit("ended", pid=self.main, wait_status=wait_status)
-            status = exit_status(wait_status)
-            self.status = 0 if status in self.options.remap_exit else status
+            self.status = self.judge(wait_status)
+
+    def own_status(self, wait_status: int) -> int:
+        """What a shell would report: the exit code, or 128 + the number of the signal that killed; or 0 for it."""
+        code = posix.waitstatus_to_exitcode(wait_status)
+        status = EXIT_SIGNAL_BASE - code if code < 0 else code
+        return 0 if status in self.options.remap_exit else status
 
     # -- end
 
     def end_leftovers(self) -> None:
-        """The main child has ended, others have not: as PID 1 end the rest of the namespace, TERM first."""
-        if self.options.leftovers == "leave" or not self.is_pid_1:
+        """The main child has ended, others have not: end them, TERM first; or wait for them, or leave them."""
+        if self.options.leftovers == "leave":
             self.is_over = True
-            return
-        if self.options.grace > 0:
-            self.send_to_leftovers(_signal.SIGTERM)
-            self.send_to_leftovers(_signal.SIGCONT)  # a stopped one would not see TERM before
-        self.set_deadline("grace", self.options.grace, self.kill_leftovers)
+        elif self.options.leftovers == "wait" and not self.must_end:
+            self.signal_leftovers([])
+        else:
+            self.set_deadline("grace", self.options.grace, self.kill_leftovers)
+            if self.options.grace > 0:
+                self.send_to_leftovers([_signal.SIGTERM, _signal.SIGCONT])  # a stopped one would not see TERM alone
 
     def kill_leftovers(self) -> None:
-        """The grace is over. What KILL does not end is in state D; it is not waited for."""
-        self.send_to_leftovers(_signal.SIGKILL)
-        self.set_deadline("give up", max(self.options.grace, LAST_GRACE), self.give_up)
+        """The grace is over: KILL, and again until nobody is left, for some fork while others are killed."""
+        begin = time.monotonic()
+        if "give up" not in self.deadlines:
+            self.set_deadline("give up", max(self.options.grace, 10 * PAUSE_AFTER_KILL), self.give_up)
+            self.emit("leftovers", signal=_signal.SIGKILL)
+        self.signal_leftovers([_signal.SIGKILL])
+        self.set_deadline("kill", max(PAUSE_AFTER_KILL, time.monotonic() - begin), self.kill_leftovers)
 
     def give_up(self) -> None:
-        """Leave what cannot be ended to the kernel, which ends a namespace with its PID 1."""
+        """One more grace has passed: what KILL does not end is named, and left to the kernel."""
         self.is_over = True
+        from tinyinit.leftovers import look_at_survivors
 
-    def send_to_leftovers(self, number: int) -> None:
-        """Signal every process of the namespace (kill(2)). Outside of one a group's number may be another's by now."""
+        look_at_survivors(self)
+
+    def send_to_leftovers(self, numbers: "list[int]") -> None:
+        """Send these signals, one after the other, to each process that the main child has left behind."""
+        for number in numbers:
+            self.emit("leftovers", signal=number)
+        self.signal_leftovers(numbers)
+
+    def signal_leftovers(self, numbers: "list[int]") -> None:
+        """As PID 1: every process of the namespace, by kill(2) with -1, which is the whole machine elsewhere."""
         if not self.is_pid_1:
-            return
-        self.emit("leftovers", signal=number)
-        try:
-            posix.kill(-1, number)
-        except ProcessLookupError:
-            return  # nobody is left
-        except PermissionError:
-            self.warn("may not signal what COMMAND left behind, which runs as another user")
+            return self.find_descendants()(numbers)
+        for number in numbers:
+            try:
+                posix.kill(-1, number)
+            except ProcessLookupError:
+                return  # nobody is left
+            except PermissionError:
+                self.warn("may not signal what COMMAND left behind, which runs as another user")
+
+    def find_descendants(self) -> "Callable[[list[int]], None]":
+        """As subreaper: what signals them. Loaded when COMMAND runs, but has hardly deleted what we are in."""
+        from tinyinit.leftovers import Descendants
+
+        self.signal_descendants = self.signal_descendants or Descendants(self).signal
+        return self.signal_descendants
 
 
 # ---- run ------------------------------------------------------------------------------------------------------
 
 
-def let_go() -> None:
-    """Keep nothing alive by accident: no file system by a working directory, no pipe by a descriptor above 2."""
+def let_go(kept: "set[int]") -> None:
+    """Keep nothing alive by accident: no file system by a working directory, no pipe by a descriptor."""
     try:
         posix.chdir("/")
-        for name in posix.listdir("/proc/self/fd"):
-            if int(name) > 2:
-                posix.closerange(int(name), int(name) + 1)  # close(2) whose errors do not matter
+        opened = [int(name) for name in posix.listdir("/proc/self/fd")]
     except OSError:
-        posix.closerange(3, min(posix.sysconf("SC_OPEN_MAX"), 65536))  # no /proc
+        opened = list(range(min(posix.sysconf("SC_OPEN_MAX"), 65536)))  # no /proc
+    for number in set(opened) - kept:
+        posix.closerange(number, number + 1)  # close(2) whose errors do not matter
 
 
-def run(words: "list[str]", mask: "Iterable[int]", parent: int) -> int:
-    """tinyinit from its command line to its exit status."""
-    options, command = read_options(words, posix.environ)
-    if options.show or not command:
-        from tinyinit.explain import show
-
-        return show(options.show)
-    init, start = Init(options), Start(command, mask)
-    if options.verbosity > 1 or options.warn_on_reap:
-        from tinyinit.narrate import narrate
-
-        narrate(init)
+def run(options: Options, start: Start, parent: int) -> int:
+    """From COMMAND's start to tinyinit's exit status; `parent` is the PID of our parent at the first look."""
+    init = Init(options, parent)
+    for join in options.siblings:
+        join(init, start)
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # inherited as ignored it would make the kernel reap
     become_subreaper(init)
-    if options.parent_death_signal:
-        from tinyinit.parent import follow_parent
-
-        follow_parent(options.parent_death_signal, parent)
     init.main = start.run()
     init.emit("started", pid=init.main)
-    let_go()
-    status = init.run()
+    if not init.is_pid_1:
+        init.set_deadline("load", LOADING_TIME, init.find_descendants)
+    let_go(init.kept)
+    init.run()
     if start.has_terminal:
         take_terminal_back(init.main)
-    return status
+    return init.status or 0
 
 
 def main() -> "NoReturn":
     """Start COMMAND and exit with its status, or say why it cannot be run. Never returns."""
-    parent, mask = posix.getppid(), block_signals()
+    mask = block_signals()
     try:
-        status = run(sys.argv[1:], mask, parent)
+        parent = sys._xoptions.get("tinyinit_parent", f"{posix.getppid():x}")  # it may have died since
+        options, command = read_options(sys.argv[1:], posix.environ)
+        if command and not options.show:
+            status = run(options, Start(command, mask), int(str(parent), 16))
+        else:
+            from tinyinit.explain import show
+
+            status = show(options.show, command)
     except Refusal as refusal:
         write_line(str(refusal))
         status = refusal.status

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from signal import SIGRTMIN
 
-from tinyinit.init import Init, write_line
+from tinyinit.init import Init, Start, write_line
 from tinyinit.options import signal_name
 
 
@@ -22,20 +23,25 @@ def sentence(event: str, facts: dict[str, int]) -> str:
         return f"{who} {describe_end(facts['wait_status'])}"
     if event == "started":
         return f"started COMMAND (pid {facts['pid']}) in a process group of its own"
+    if event == "spared":
+        return f"left pid {facts['pid']} alone, and what is below it"
     signal = signal_name(facts["signal"])
     return {
         "came": f"{signal} came from pid {facts.get('pid')}, uid {facts.get('uid')}",
         "sent": f"sent {signal} to COMMAND",
+        "signalled": f"sent {signal} to pid {facts.get('pid')}",
         "stopped": f"COMMAND was stopped by {signal}",
         "leftovers": f"sent {signal} to all that COMMAND left behind",
     }[event]
 
 
-def narrate(init: Init) -> None:
+def narrate(init: Init, start: Start) -> None:
     """Register for the events that the options ask for."""
     everything = init.options.verbosity > 1
 
     def tell(event: str, facts: dict[str, int]) -> None:
+        if event == "came" and facts["code"] > 0 and facts["signal"] >= SIGRTMIN:
+            return  # the kernel's own, for what has come to NOTIFY_SOCKET: that is told
         if everything or event == "reaped":
             write_line(sentence(event, facts))
 

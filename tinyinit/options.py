@@ -6,7 +6,7 @@ modules are imported here.
 
 import _signal
 
-from tinyinit.init import Options, Refusal, write_line
+from tinyinit.init import Init, Options, Refusal, Start, write_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,6 +83,11 @@ def parse_duration(text: str) -> float:
     return float(number) * SECONDS[unit]
 
 
+def parse_limit(text: str) -> float:
+    """The seconds of a duration after which something is to happen; 0 is never, as with timeout(1)."""
+    return parse_duration(text) or float("inf")
+
+
 def parse_switch(text: str) -> bool:
     """Whether a variable switches its flag on."""
     if text.lower() in ("1", "true", "yes", "on"):
@@ -131,7 +136,7 @@ class Option:
             if self.parse is None:
                 words = self.metavar.split("|")
                 if text not in words:
-                    raise ValueError(f"{text!r} is not known; write {' or '.join(words)}")
+                    raise ValueError(f"{text!r} is not known; write {', '.join(words[:-1])} or {words[-1]}")
                 return text
             if self.gathers:
                 return self.parse(text, values.get(self.key, getattr(Options, self.key)))
@@ -146,20 +151,40 @@ OPTIONS = (
            metavar="CODE", parse=parse_codes, gathers=True),
     Option("g", "kill-process-group", "send signals to COMMAND's process group; so it is by default",
            key="single_child", constant=False),
+    Option("", "die-with-parent", "end COMMAND and all that it has started when the parent of tinyinit dies"),
     Option("", "grace", "time from TERM to KILL for what COMMAND leaves behind; 5s by default",
            metavar="DURATION", parse=parse_duration),
-    Option("", "leftovers", "what to do with what COMMAND leaves behind, as PID 1; stop by default",
-           metavar="stop|leave"),
+    Option("", "kill-after", "send KILL to COMMAND so long after TERM, INT, QUIT or HUP; never by default",
+           metavar="DURATION", parse=parse_limit),
+    Option("", "leftovers", "end what COMMAND leaves behind, wait for it, or leave it; stop by default",
+           metavar="stop|wait|leave"),
+    Option("", "notify", "give COMMAND a NOTIFY_SOCKET (sd_notify(3)); so do --timeout and --watchdog"),
+    Option("", "on-timeout-signal", "send SIGNAL one second before the TERM of --timeout, such as QUIT for stacks",
+           metavar="SIGNAL", parse=parse_signal),
+    Option("", "orphans", "name or end what stays an orphan while COMMAND runs; keep by default",
+           metavar="keep|warn|stop"),
+    Option("", "orphan-ttl", "time that an orphan has until it is named or ended; 30s by default",
+           metavar="DURATION", parse=parse_limit),
     Option("p", "parent-death-signal", "act as if SIGNAL came when the parent of tinyinit dies",
            metavar="SIGNAL", parse=parse_signal),
     Option("q", "quiet", "say nothing but why COMMAND cannot be run", key="verbosity", constant=0),
     Option("r", "rewrite", "send TO when FROM comes, nothing if TO is 0; may be repeated",
            metavar="FROM:TO", parse=parse_rewrites, gathers=True),
     Option("s", "subreaper", "understood as tini's; so it is by default: orphans come to tinyinit"),
+    Option("", "timeout", "end COMMAND after so long, with status 124; KILL after --kill-after or the grace",
+           metavar="DURATION", parse=parse_limit),
     Option("v", "verbose", "tell every event", key="verbosity", constant=2),
     Option("w", "warn-on-reap", "tell of each orphan that is reaped"),
+    Option("", "watchdog", "end COMMAND, ABRT first, if it sends no WATCHDOG=1 for so long; status 124",
+           metavar="DURATION", parse=parse_limit),
+    Option("", "zombies", "name, nudge by SIGCHLD, or end who does not reap zombies; ignore by default",
+           metavar="ignore|warn|nudge|stop"),
+    Option("", "zombie-ttl", "time until who does not reap is named, and then until it ends; 30s by default",
+           metavar="DURATION", parse=parse_limit),
     Option("h", "help", "print this, and exit", key="show", constant="help"),
     Option("l", "license", "print the license, and exit", key="show", constant="license"),
+    Option("", "ps", "print the trees of the PIDs given, or all, zombies and orphans marked, and exit",
+           key="show", constant="ps"),
     Option("V", "version", "print the version, and exit", key="show", constant="version"),
 )  # fmt: skip
 
@@ -172,6 +197,8 @@ FOREIGN_VARIABLES: "tuple[tuple[str, dict[str, dict[str, object]]], ...]" = (
     ("DUMB_INIT_SETSID", {"": {}, "0": {"single_child": True}}),
 )
 
+SPARE_VARIABLE = "TINYINIT_SPARE"  # no option: a process that has it in its environment is not ended with the others
+
 # ---- the command line and the environment ---------------------------------------------------------------------
 
 
@@ -180,14 +207,38 @@ def parse_options(words: "list[str]", environ: "Mapping[bytes, bytes]") -> "tupl
 
     A variable that is like ours but is none is told and otherwise let be: who sets it may mean a later tinyinit.
     """
-    values, command = parse_command_line(words)
-    options = Options({**parse_environment(environ), **values})
-    known = {option.variable for option in OPTIONS}
+    from_words, command = parse_command_line(words)
+    values = {**parse_environment(environ), **from_words}
+    options = Options({**values, "siblings": find_siblings(Options(values))})
+    known = {SPARE_VARIABLE, *(option.variable for option in OPTIONS)}
     for name in sorted(environ):
         text = name.decode("utf-8", "replace")
         if options.verbosity > 0 and text.startswith("TINYINIT_") and text not in known:
             write_line(f"warning: variable {text} is not known; see 'tinyinit --help'")
     return options, command
+
+
+def find_siblings(options: Options) -> "list[Callable[[Init, Start], None]]":
+    """Those that the options ask for; only they are imported."""
+    siblings: "list[Callable[[Init, Start], None]]" = []
+    if options.verbosity > 1 or options.warn_on_reap:
+        from tinyinit.narrate import narrate
+
+        siblings.append(narrate)
+    is_limited = min(options.timeout, options.watchdog) != float("inf") or options.kill_after is not None
+    if is_limited or options.die_with_parent or options.notify:
+        from tinyinit.limits import limit
+
+        siblings.append(limit)
+    if options.parent_death_signal and not options.die_with_parent:  # which follows it as well
+        from tinyinit.parent import follow_parent
+
+        siblings.append(follow_parent)
+    if options.orphans != "keep" or options.zombies != "ignore":
+        from tinyinit.watch import keep_watch
+
+        siblings.append(keep_watch)
+    return siblings
 
 
 def parse_command_line(words: "list[str]") -> "tuple[dict[str, object], list[str]]":

@@ -59,6 +59,22 @@ def state(pid: int) -> str:
     return status_field(pid, "State")[:1]
 
 
+def is_settled(pid: int) -> bool:
+    """Whether a tinyinit sleeps without a limit: in rt_sigtimedwait(2) with no timeout, its third argument."""
+    try:
+        words = Path(f"/proc/{pid}/syscall").read_text().split()
+    except OSError:
+        return False
+    return words[:1] in (["128"], ["137"]) and words[3] == "0x0"  # the call's number on x86_64 and on AArch64
+
+
+def private_memory(pid: int) -> int:
+    """KiB that belong to this process alone."""
+    return sum(
+        map(int, re.findall(r"^Private_\w+:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE))
+    )
+
+
 def children(pid: int) -> list[int]:
     """The direct children of a process."""
     found: list[int] = []
@@ -72,9 +88,21 @@ def children(pid: int) -> list[int]:
 
 def descendants(pid: int) -> list[int]:
     """All processes below a process, zombies too."""
-    found: list[int] = []
-    for child in children(pid):
-        found += [child, *descendants(child)]
+    found = [pid]
+    for each in found:
+        found += children(each)
+    return found[1:]
+
+
+def with_variable(name: str, value: str) -> list[int]:
+    """All processes of the machine that have this variable; zombies have none."""
+    entry, found = f"{name}={value}".encode(), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if entry in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:
+            continue  # it has just ended
     return found
 
 
@@ -125,16 +153,33 @@ class Running:
     def send(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def read_until(self, text: str, timeout: float = TIMEOUT) -> str:
-        """All of standard output so far, once `text` is in it."""
+    def go_on(self) -> None:
+        """Give a COMMAND that reads standard input, a pipe, the line that it waits for."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+
+    def read_until(self, text: str, timeout: float = TIMEOUT, times: int = 1) -> str:
+        """All of standard output so far, once `text` is in it, so many times."""
         assert self.process.stdout is not None
         end = time.monotonic() + timeout
-        while text.encode() not in self.output:
+        while self.output.count(text.encode()) < times:
             ready = select.select([self.process.stdout], [], [], max(0.0, end - time.monotonic()))[0]
             chunk = os.read(self.process.stdout.fileno(), 65536) if ready else b""
             assert chunk, f"{text!r} did not come; standard output: {self.output!r}"
             self.output += chunk
         return self.output.decode()
+
+    def read_rest(self, timeout: float = TIMEOUT) -> bool:
+        """Read standard output to its end, which comes when nobody holds it any more; whether it came in time."""
+        assert self.process.stdout is not None
+        end = time.monotonic() + timeout
+        while select.select([self.process.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
+            chunk = os.read(self.process.stdout.fileno(), 65536)
+            if not chunk:
+                return True
+            self.output += chunk
+        return False
 
     def wait_ready(self) -> int:
         """Wait for the program's `ready (pid: N)`; N."""

@@ -1,0 +1,285 @@
+"""What COMMAND has left behind, found by its parents, for a tinyinit that is not PID 1.
+
+A process can leave its group and its session, but not its ancestors: when its parent dies, the kernel makes it a child
+of the nearest subreaper, which is us. So all that descends from COMMAND hangs below us in the lists of children that
+/proc keeps (proc(5)), and nothing else does.
+
+Nobody else is ever signalled. A child of ours keeps its PID until we reap it. Any deeper process may end while we look,
+and its PID be given to another: so it is held by a pidfd (pidfd_open(2)), and must then still have its parent, or us.
+
+init.py imports this as soon as COMMAND runs, so only built-in modules are imported here.
+"""
+
+import _signal
+import posix
+import time
+
+from tinyinit.init import PAUSE_AFTER_KILL, Init
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Children = Callable[..., list[int]]
+
+# Fields 3, 4, 20, 22, 28 and 48 to 51 of /proc/PID/stat, as stat_fields() has them.
+STATE, PPID, NUM_THREADS, STARTTIME, STARTSTACK, ARGUMENTS_TO_ENVIRONMENT = 0, 1, 17, 19, 25, slice(45, 49)
+SPARE = b"TINYINIT_SPARE=1"
+PASSES = 3  # a list of children may lack some that were forked, or whose siblings ended, while it was read: proc(5)
+PAUSE_BEFORE_LOOK = 0.1  # seconds in which what was just forked has become what it is to be
+LAST_READ = 2048  # bytes: what /proc returns less than that of has been read to its end
+DYING = "RZX"  # the states of a process that was killed and only needs the processor, or its parent: proc(5)
+LAST_GRACE = 5.0  # seconds that KILL may take at least, as long as something is seen to be ending
+MOST_NAMES = 10  # in one message
+
+# ---- what /proc says ------------------------------------------------------------------------------------------
+
+
+def read_file(path: str) -> bytes:
+    """All of a file of /proc; empty if it cannot be read: the process has ended, or is another user's."""
+    try:
+        file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        content = chunk = posix.read(file, 65536)
+        while len(chunk) >= LAST_READ:
+            chunk = posix.read(file, 65536)
+            content += chunk
+        return content
+    except OSError:
+        return b""
+    finally:
+        posix.close(file)
+
+
+def stat_fields(pid: int) -> "list[bytes]":
+    """The fields of /proc/PID/stat from the third on: the name before them may hold anything. Empty if it has ended."""
+    return read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+
+
+def parent_of(pid: int) -> int:
+    """The PID of a process's parent; -1 if it has ended."""
+    return int((stat_fields(pid) or [b"", b"-1"])[PPID])
+
+
+def start_of(pid: int, stat: "list[bytes] | None" = None) -> int:
+    """When a process started, in clock ticks since boot; 0 if it has ended. `stat` may have been read before."""
+    stat = stat_fields(pid) if stat is None else stat
+    return int(stat[STARTTIME]) if stat else 0
+
+
+def children_of(pid: int, has_one_thread: bool = False) -> "list[int]":
+    """The children of a process, zombies too; none if it has ended. A child belongs to the thread that forked it."""
+    tasks = f"/proc/{pid}/task"
+    try:
+        threads = [str(pid)] if has_one_thread else posix.listdir(tasks)
+    except OSError:
+        return []
+    return [int(child) for thread in threads for child in read_file(f"{tasks}/{thread}/children").split()]
+
+
+def children_by_parent() -> "Children":
+    """The same from one look at every process, for kernels without the lists (CONFIG_PROC_CHILDREN)."""
+    children: "dict[int, list[int]]" = {}
+    for name in posix.listdir("/proc"):
+        if name.isdigit():
+            children.setdefault(parent_of(int(name)), []).append(int(name))
+    return lambda pid, has_one_thread=False: children.get(pid, [])
+
+
+def look_up() -> "Children | None":
+    """How to find the children of a process; None where /proc is missing, or is that of another PID namespace."""
+    own = posix.getpid()
+    try:
+        if posix.readlink("/proc/self") != str(own):
+            return None
+        posix.stat(f"/proc/{own}/task/{own}/children")
+    except FileNotFoundError:
+        return children_by_parent() if stat_fields(own) else None
+    except OSError:
+        return None
+    return children_of
+
+
+def image_in(stat: "list[bytes]") -> bytes:
+    """Where the stack, arguments and environment lie. execve(2) puts them at random: it is that of who only forked."""
+    return b" ".join([*stat[STARTSTACK : STARTSTACK + 1], *stat[ARGUMENTS_TO_ENVIRONMENT]])
+
+
+def is_spared(pid: int, stat: "list[bytes] | None" = None) -> bool:
+    """Whether a process was started with TINYINIT_SPARE=1 in its environment. `stat` may have been read before.
+
+    In state D it may hold the lock of the memory where that lies, and we would wait for it (proc(5)).
+    """
+    stat = stat_fields(pid) if stat is None else stat
+    return stat[:1] not in ([], [b"D"], [b"Z"]) and SPARE in read_file(f"/proc/{pid}/environ").split(b"\0")
+
+
+def group_of(pid: int) -> int:
+    """A process's group; 0 if it has ended."""
+    try:
+        return posix.getpgid(pid)
+    except OSError:
+        return 0
+
+
+def hold(pid: int) -> int:
+    """A pidfd; -1 where there are none (Linux before 5.3, seccomp(2)), none is free, or the process has ended."""
+    try:
+        return posix.pidfd_open(pid)
+    except (OSError, AttributeError):
+        return -1
+
+
+# ---- what cannot be ended -------------------------------------------------------------------------------------
+
+
+def look_at_survivors(init: Init, last: float = 0.0) -> None:
+    """One more grace has passed since KILL: name what is left. It is not over yet if some are seen to be ending."""
+    names, are_dying = survivors(with_spared=init.is_pid_1)
+    last = last or time.monotonic() + LAST_GRACE - init.options.grace
+    if are_dying and time.monotonic() < last:
+        init.is_over = False
+        init.set_deadline("give up", PAUSE_AFTER_KILL, lambda: look_at_survivors(init, last))
+        return
+    init.is_over = True
+    if names:
+        named = ", ".join(names[:MOST_NAMES])
+        more = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        init.warn(f"KILL does not end {named}{more}; look at what they wait for, and whose they are")
+
+
+def survivors(with_spared: bool) -> "tuple[list[str], bool]":
+    """All who are below us, by name, PID and state; and whether one of them only needs the processor to end."""
+    children = look_up()
+    below = children(posix.getpid()) if children else []
+    names, states = [], []
+    for pid in below:  # which grows meanwhile
+        stat = stat_fields(pid) or [b"X"]
+        if is_spared(pid, stat) and not with_spared:
+            continue
+        below += children(pid) if children else []
+        states.append(stat[STATE].decode())
+        name = read_file(f"/proc/{pid}/comm").decode("utf-8", "replace").rstrip("\n")
+        names.append(f"{name!r} (pid {pid}, state {states[-1]})")
+    return names, any(state in DYING for state in states)
+
+
+# ---- whom to signal -------------------------------------------------------------------------------------------
+
+
+class Descendants:
+    """All processes below tinyinit, but for those that are left alone, and what is below these.
+
+    Left alone is what has TINYINIT_SPARE=1 in its environment, and what was our child before COMMAND: a shell that does
+    `exec > >(tee log); exec tinyinit COMMAND` leaves us its tee, which is to see the end of the output.
+    """
+
+    def __init__(self, init: Init) -> None:
+        self.init = init
+        self.own = posix.getpid()
+        self.told: "set[int]" = set()
+        children = look_up()
+        began = int(init.began * posix.sysconf("SC_CLK_TCK")), init.main
+        starts = {pid: start_of(pid) for pid in (children(self.own) if children else [])}
+        self.were_here = {pid: start for pid, start in starts.items() if (start, pid) < began}
+
+    def signal(self, numbers: "list[int]") -> None:
+        """Send these signals, one after the other, to each; with none only look whether it is over, now and later."""
+        if look_up() is None:
+            return self.signal_main_group(numbers)
+        if not numbers:
+            self.init.actions[_signal.SIGCHLD] = self.reap
+        reached: "set[int]" = set()
+        were_all_at_once = self.walk(numbers, reached, set())
+        if _signal.SIGTERM in numbers and not were_all_at_once:
+            self.init.reap()
+            self.walk(numbers, reached, set(reached))  # for those that were missed
+        if self.told and not reached:
+            self.look()
+
+    def walk(self, numbers: "list[int]", reached: "set[int]", before: "set[int]", by_group: bool = True) -> bool:
+        """Go down the tree once, and signal who is not in `reached` yet; the main group at the end, at once.
+
+        Not those whose living parent was there `before`, in the last walk: it has forked them to clean up. Returns
+        whether all were in the group: a signal to that misses nobody whom a member is just forking (kill(2)).
+        """
+        children, main = look_up() or children_of, self.init.main
+        found = [(pid, self.own) for pid in children(self.own)]
+        # while a child of ours is in it, until it is reaped, the group's number is nobody else's (setpgid(2))
+        by_group = by_group and any(group_of(pid) == main for pid, _ in found)
+        members: "set[int]" = set()
+        images: "dict[int, bytes]" = {}
+        for pid, parent in found:  # which grows meanwhile
+            is_member = by_group and group_of(pid) == main
+            held = -1 if is_member or parent == self.own else hold(pid)
+            try:
+                stat = stat_fields(pid)
+                if not stat or int(stat[PPID]) not in (parent, self.own):
+                    continue  # it has ended
+                images[pid] = image_in(stat)
+                # who has executed nothing since it was forked has the environment of its parent, which is not spared
+                if pid not in reached and images[pid] != images.get(parent) and self.is_left_alone(pid, stat):
+                    if is_member:
+                        return self.walk(numbers, reached, before, by_group=False)
+                    continue
+                below = children(pid, has_one_thread=stat[NUM_THREADS] == b"1")
+                is_new = pid not in reached and parent not in before
+                is_there = group_of(pid) == main if is_member else self.send(pid, numbers if is_new else [0], held)
+                found += [(child, pid) for child in below if is_there]  # or they may be those of who got its PID
+                (members if is_member else reached).add(pid)
+            finally:
+                if held >= 0:
+                    posix.close(held)
+        if members - reached:
+            self.send(-main, numbers)
+        reached |= members
+        return reached == members
+
+    def send(self, target: int, numbers: "list[int]", held: int = -1) -> bool:
+        """kill(2), or with a pidfd pidfd_send_signal(2). False if there was no such process for the first signal."""
+        for number in numbers:
+            try:
+                _signal.pidfd_send_signal(held, number) if held >= 0 else posix.kill(target, number)
+            except ProcessLookupError:
+                return number != numbers[0]
+            except PermissionError:
+                self.init.warn("may not signal all that COMMAND left behind, some of which runs as another user")
+        return True
+
+    def signal_main_group(self, numbers: "list[int]") -> None:
+        """Without /proc: who stayed in the main group. While a child of ours is in it, its number is nobody else's."""
+        self.init.warn("without /proc only those of COMMAND's process group are ended: mount it")
+        try:
+            posix.waitid(posix.P_PGID, self.init.main, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
+        except ChildProcessError:
+            return  # nobody is in it, and the number may be another's
+        self.send(-self.init.main, numbers)
+
+    # -- whom to leave alone
+
+    def is_left_alone(self, pid: int, stat: "list[bytes]") -> bool:
+        """Whether a process is not to be signalled. Once there is one, waitid(2) alone will not say when it is over."""
+        was_here = self.were_here.get(pid) == start_of(pid, stat)  # or its PID was given to another
+        if not was_here and not is_spared(pid, stat):
+            return False
+        if pid not in self.told:
+            self.told.add(pid)
+            self.init.emit("spared", pid=pid)
+            self.init.actions[_signal.SIGCHLD] = self.reap
+        return True
+
+    def reap(self, event: "_signal.struct_siginfo") -> None:
+        """As always; and then it may be over, though waitid(2) will never say so."""
+        self.init.reap()
+        if self.init.is_ending and not self.init.is_over:
+            self.look()
+            self.init.set_deadline("look", PAUSE_BEFORE_LOOK, self.look)  # a fork gets its environment by execve(2)
+
+    def look(self) -> None:
+        """It is over if all that are left are left alone."""
+        children = look_up()
+        below = [pid for _ in range(PASSES) for pid in children(self.own)] if children else [0]
+        if all(self.is_left_alone(pid, stat_fields(pid)) for pid in below):
+            self.init.is_over = True
