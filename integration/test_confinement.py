@@ -96,3 +96,12 @@ def test_a_command_that_may_not_be_signalled_is_one_warning(start: StartContaine
     status, _, err = running.end()
     assert (status, err.count("\n")) == (0, 2)
     assert all("which runs as another user" in line for line in err.splitlines())
+
+
+@pytest.mark.parametrize("options", [pytest.param([each], id=each) for each in RESTRICTIONS[:3]] + EACH_AND_ALL[-1:])
+def test_a_timeout_shows_the_tree_and_ends_it(start: StartContainer, options: list[str]) -> None:
+    """No privilege is needed for either."""
+    words = ("sh", "-c", "(setsid sleep 61 &); exec sleep 60")
+    status, out, err = start(*words, options=[*options, "--env=TINYINIT_TIMEOUT=1"]).end()
+    assert (status, out) == (124, "")
+    assert [row.split(None, 9)[9] for row in err.splitlines()[3:]] == ["sleep 60", "sleep 61 <adopted>"]
