@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 FLOOR = "python3 -I -S -c pass"
 NONE = "no init"
+KILL_ALL = "kill(-1)"  # of a PID 1 that does nothing else
+OURS = "tinyinit"
 
 # Each as its user writes it before COMMAND. tini's -s: outside a container it warns without.
 INITS = (
-    ("tinyinit", ["--"]),
+    (OURS, ["--"]),
     ("tini", ["-s", "--"]),
     ("dumb-init", ["--"]),
     ("catatonit", ["--"]),

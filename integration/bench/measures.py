@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contained import Contained, Failure, processor_time, voluntary_switches
-from contenders import FLOOR, NONE, Contender, environment
+from contenders import FLOOR, KILL_ALL, NONE, OURS, Contender, environment
 from machine import room_for
 
 SETTLING = 1.0  # seconds that an init may take to come to rest
@@ -32,11 +32,13 @@ class Size(NamedTuple):
     signal_block: int  # round trips
     storm_rounds: int
     storm_orphans: int
+    teardown_rounds: int
+    teardown_counts: tuple[int, int, int]  # few, those that the target is about, many
 
 
 SIZES = {
-    "full": Size(200, 60, 40, 500, 7, 20_000),
-    "quick": Size(100, 10, 8, 250, 3, 5_000),
+    "full": Size(200, 60, 40, 500, 7, 20_000, 7, (1_000, 10_000, 20_000)),
+    "quick": Size(100, 10, 8, 250, 3, 5_000, 3, (500, 1_000, 2_000)),
 }
 
 
@@ -213,9 +215,56 @@ def measure_storm(bench: Bench) -> list[Figure]:
     ]
 
 
+# ---- teardown -------------------------------------------------------------------------------------------------
+
+
+def tear_down(bench: Bench, name: str, words: list[str], descendants: int) -> float:
+    """Seconds from COMMAND's end to that of its last descendant, which is in the hands of an init, or of PID 1 itself.
+
+    The init is no PID 1 here, but in a namespace all the same, so that nothing outlives a measure that fails.
+    """
+    role = "end" if name == KILL_ALL else "wait"
+    with Contained([bench.helper("namespace"), role, *words, bench.helper("tree"), str(descendants)]) as running:
+        running.read_line()
+        time.sleep(SETTLING / 2)
+        running.write_line()
+        begin = int(running.read_line())
+        end, others = map(int, running.read_line().split())
+        if role == "wait" and others:
+            raise running.failed("ended while its descendants were alive")
+    return (end - begin) / 1e9
+
+
+def measure_teardown(bench: Bench) -> list[Figure]:
+    """Descendants in three levels, ended by tinyinit as subreaper, beside kill(-1) and reaping by a PID 1 in C."""
+    few, _, many = counts = bench.size.teardown_counts
+    room, limit = room_for(many)
+    if limit:
+        raise Failure(f"{many:,} processes are to be started, and there is room for {room:,}: {limit}")
+    commands = {each.name: each.words for each in bench.contenders if each.name == OURS} | {KILL_ALL: []}
+    taken: dict[int, dict[str, list[float]]] = {count: {name: [] for name in commands} for count in counts}
+    jobs = {f"{name} of {count}": (name, count) for name in commands for count in counts}
+    for job in bench.turns(jobs, bench.size.teardown_rounds, "teardown"):
+        name, count = jobs[job]
+        taken[count][name].append(tear_down(bench, name, commands[name], count) * 1e3)
+    growth = {
+        name: [(of_many / many) / (of_few / few) for of_few, of_many in zip(taken[few][name], taken[many][name])]
+        for name in commands
+    }
+    title = f"teardown as subreaper, {bench.size.teardown_rounds} times: "
+    return [
+        *(
+            Figure(key, f"{title}{count:,} descendants in three levels", "ms", taken[count])
+            for key, count in zip(("teardown_few", "teardown", "teardown_many"), counts)
+        ),
+        Figure("teardown_growth", f"{title}time for each of {many:,}, beside each of {few:,}", "", growth),
+    ]
+
+
 MEASURES: dict[str, Callable[[Bench], list[Figure]]] = {
     "start": measure_start,
     "idle": measure_idle,
     "signal": measure_signal,
     "storm": measure_storm,
+    "teardown": measure_teardown,
 }

@@ -6,10 +6,8 @@ import statistics
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from contenders import FLOOR
+from contenders import FLOOR, KILL_ALL, OURS
 from measures import Figure
-
-OURS = "tinyinit"
 
 
 class Target(NamedTuple):
@@ -25,6 +23,8 @@ TARGETS = (
     Target("idle_wakeups", 0),
     Target("signal_median", 1.2, "dumb-init"),
     Target("storm", 1.2, "dumb-init"),
+    Target("teardown", 2, KILL_ALL),
+    Target("teardown_growth", 1.5, KILL_ALL),  # the kernel itself takes longer for each of many
 )
 
 

@@ -24,7 +24,7 @@ from typing import NoReturn
 import machine
 import report
 from contained import Failure
-from contenders import INITS, installed, interpreter_of, version_of
+from contenders import INITS, OURS, installed, interpreter_of, version_of
 from measures import MEASURES, SIZES, Bench, Figure
 
 SOURCES = sorted(Path(__file__).resolve().parent.glob("*.c"))
@@ -67,10 +67,10 @@ def prepare(helpers: Path, size: str, say: Callable[[str], None]) -> Bench:
     for name, _ in INITS:
         if name not in here:
             note(f"{name} is not installed: left out")
-    if report.OURS not in here:
+    if OURS not in here:
         raise Failure("without tinyinit there is nothing to compare: `pip install .` first")
     compile_helpers(helpers)
-    return Bench(SIZES[size], contenders, interpreter_of(here[report.OURS].words[0]), helpers, say)
+    return Bench(SIZES[size], contenders, interpreter_of(here[OURS].words[0]), helpers, say)
 
 
 def facts(bench: Bench) -> dict[str, str]:
