@@ -16,8 +16,9 @@ from conftest import StartContainer
 from helpers.running import wait_until, with_variable
 
 MARK = "JOB"
-# a shell that says which way it went; the job waits until all are there, and ends
-SAYS_SO = "trap 'echo $0 obeyed; exit' TERM; : > $UP/$0; sleep 60 & wait"
+# a shell that says once which way it went (at a time limit its group gets TERM first, then each leftover); the job waits
+# until all are there, and ends
+SAYS_SO = "trap 'trap : TERM; echo $0 obeyed; exit' TERM; : > $UP/$0; sleep 60 & wait"
 ESCAPES = f"""\
 export UP=$(mktemp -d) SAYS_SO="{SAYS_SO.replace("$", chr(92) + "$")}"
 setsid sh -c "$SAYS_SO" setsid &

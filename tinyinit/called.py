@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import NoReturn
 
-KILL_ALL = _signal.SIGRTMAX - 1  # from run(): no more grace; SIGRTMAX tells of our parent's death
+KILL_ALL = _signal.SIGRTMAX - 2  # from run(): no more grace; those above are parent.py's and notify.py's
 EACCES, ENOTDIR = 13, 20  # errno(3)
 
 

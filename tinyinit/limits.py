@@ -128,7 +128,7 @@ class Limits:
         """KILL to the main group, if the main child still lives; it is not waited for for ever."""
         if self.init.status is None:
             self.init.send(_signal.SIGKILL)
-            self.init.set_deadline("give up", max(self.init.options.grace, LAST_GRACE), self.give_up)
+            self.init.set_deadline("not killed", max(self.init.options.grace, LAST_GRACE), self.give_up)
 
     def give_up(self) -> None:
         """KILL has not ended the main child, which is in state D: go on as if it had."""

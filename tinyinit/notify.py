@@ -364,6 +364,5 @@ def hear_command(init: Init, start: Start, limits: Limits) -> None:
     init.listeners.append(notify.listen)
     notify.act_on(NEWS, notify.take)
     notify.act_on(_signal.SIGIO, notify.take_all)
-    notify.act_on(
-        _signal.SIGCHLD, notify.take_all
-    )  # what a child said before it ended, while it can be told whose it is
+    # what a child said before it ended is taken before it is reaped, while it can be told whose it is
+    notify.act_on(_signal.SIGCHLD, notify.take_all)
