@@ -24,6 +24,21 @@ def test_a_burst_of_orphans_leaves_no_zombie(start: StartTinyinit) -> None:
     assert running.end()[0] == 128 + signal.SIGTERM
 
 
+def test_the_last_of_thousands_are_reaped_and_signals_heard_meanwhile(start: StartTinyinit) -> None:
+    """To find one of them the kernel passes over all that live, which takes so long that tinyinit rests in between."""
+    running = start("--", *program("orphans", 3000, "wait"), stdin=subprocess.PIPE)
+    running.wait_ready()
+    wait_until(lambda: len(children(running.pid)) == 3001, "3000 orphans to be adopted")
+    orphans = [pid for pid in children(running.pid) if pid != running.main]
+    for orphan in reversed(orphans[-300:]):
+        os.kill(orphan, signal.SIGKILL)
+    wait_until(lambda: len(children(running.pid)) == 2701, "the last of them to be reaped")
+    for orphan in reversed(orphans[-600:-300]):
+        os.kill(orphan, signal.SIGKILL)
+    running.send(signal.SIGTERM)
+    assert running.end()[0] == 128 + signal.SIGTERM
+
+
 def test_an_orphan_is_reaped_while_the_command_runs_on(start: StartTinyinit) -> None:
     """The article's scenario: start.sh runs sub.sh and is killed with -9; sub.sh is adopted, and later reaped."""
     running = start("--", "sh", "-c", "sh -c 'sleep 60 & echo ready \"(pid: $!)\"; wait' & wait; sleep 60")

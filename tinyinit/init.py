@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 # ---- constants and tables -------------------------------------------------------------------------------------
 
 EXIT_CANNOT = 125  # tinyinit itself cannot do what was asked, as with env(1) and timeout(1)
-EXIT_NOT_RUNNABLE = 126  # COMMAND was found but cannot be run, as with sh(1)
-EXIT_NOT_FOUND = 127
+EXIT_NOT_RUNNABLE, EXIT_NOT_FOUND = 126, 127  # COMMAND, as with sh(1)
 EXIT_SIGNAL_BASE = 128  # + the number of the signal that killed COMMAND
 
 ALL_SIGNALS = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}  # those that can be blocked: signal(7)
@@ -51,6 +50,7 @@ LONGEST_LINE = 4096  # bytes: PIPE_BUF, so that a line is written whole or not a
 LONGEST_SLEEP = 86400.0  # seconds, while a deadline is set: an enormous one would overflow sigtimedwait's time_t
 PAUSE_AFTER_ERROR = 0.1  # seconds: an error that comes back at once must not take the processor from COMMAND
 LOADING_TIME = 0.005  # seconds from the start of COMMAND until what its end needs is loaded
+LONG_LOOK, LONGEST_REST = 30e-6, 0.005  # seconds that one wait4(2) takes among thousands of children, and then a pause
 PAUSE_AFTER_KILL = 0.02  # seconds until KILL is sent again, to what was forked meanwhile
 
 # ---- errors and messages --------------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ def write_line(text: str) -> None:
     """Write one line to standard error, and never wait for it: where that is closed or full, the line is lost.
 
     The open file is COMMAND's as well, so O_NONBLOCK must not be set on it. pwritev2(2) can refuse to wait in one
-    call; what does not know RWF_NOWAIT (a terminal, a file, Linux before 6.5) is asked by poll(2) first.
+    call; what does not know RWF_NOWAIT (a terminal, a file, Linux before 6.5) is asked by select(2) first.
     """
     line = ("tinyinit: " + text).encode("utf-8", "surrogateescape")[: LONGEST_LINE - 1] + b"\n"
     try:
@@ -77,9 +77,7 @@ def write_line(text: str) -> None:
         try:
             import select
 
-            ready = select.poll()
-            ready.register(2, select.POLLOUT)
-            if ready.poll(0):
+            if select.select([], [2], [], 0)[1]:
                 posix.write(2, line)
         except (OSError, ImportError):
             return  # standard error is never an error
@@ -91,21 +89,17 @@ def write_line(text: str) -> None:
 class Options:
     """What the user asked for, with the defaults. Immutable."""
 
-    die_with_parent = notify = False
+    die_with_parent = notify = single_child = subreaper = warn_on_reap = False
     grace, orphan_ttl, zombie_ttl = 5.0, 30.0, 30.0  # seconds
     kill_after: "float | None" = None  # seconds
     leftovers, orphans, zombies = "stop", "keep", "ignore"
-    on_timeout_signal = 0
-    parent_death_signal = 0
+    on_timeout_signal = parent_death_signal = 0
     remap_exit: "frozenset[int]" = frozenset()
     rewrite: "Mapping[int, int]" = {}
     show = ""
     siblings: "Iterable[Callable[[Init, Start], None]]" = ()  # have them join
-    single_child = False
-    subreaper = False
     timeout = watchdog = float("inf")  # seconds
     verbosity = 1
-    warn_on_reap = False
 
     def __init__(self, values: "Mapping[str, object]") -> None:
         vars(self).update(values)
@@ -287,9 +281,7 @@ def cannot_run(name: bytes, failure: OSError, path: bytes = b"") -> Refusal:
 def take_terminal_back(group: int) -> None:
     """Make our group the foreground group again, if it is still `group` or one that has ended."""
     foreground = on_terminal(posix.tcgetpgrp)
-    if foreground is None:
-        return
-    if foreground != group:
+    if foreground and foreground != group:
         try:
             posix.kill(-foreground, 0)
             return  # somebody else's by now: a shell has moved us to the background
@@ -308,13 +300,12 @@ class Init:
         self.options, self.parent, self.began = options, parent, time.clock_gettime(time.CLOCK_BOOTTIME)
         self.is_pid_1 = posix.getpid() == 1
         self.main = 0  # PID of the main child, and of the group that it leads
-        self.main_is_stopped = False
+        self.main_is_stopped = self.is_over = False
         self.judge = self.own_status  # wait status of the main child: our exit status
         self.status: "int | None" = None  # ours, once the main child has ended
         self.signal_descendants: "Callable[[list[int]], None] | None" = None
-        self.is_ending = False  # only what it left behind is there yet
-        self.must_end = False  # and is not to be waited for
-        self.is_over = False
+        self.is_ending = self.must_end = False  # only what it left behind is there yet; that is not to be waited for
+        self.heard = ALL_SIGNALS
         self.warned: "set[str]" = set()
         self.actions: "dict[int, Callable[..., None]]" = {_signal.SIGCHLD: self.reap, _signal.SIGCONT: self.resume}
         self.deadlines: "dict[str, tuple[float, Callable[[], object]]]" = {}  # name: time.monotonic(), what to do
@@ -349,7 +340,7 @@ class Init:
         if not self.deadlines:
             return _signal.sigwaitinfo(ALL_SIGNALS)
         first = min(moment for moment, _ in self.deadlines.values())
-        return _signal.sigtimedwait(ALL_SIGNALS, min(max(first - time.monotonic(), 0.0), LONGEST_SLEEP))
+        return _signal.sigtimedwait(self.heard, min(max(first - time.monotonic(), 0.0), LONGEST_SLEEP))
 
     def handle(self, event: "_signal.struct_siginfo") -> None:
         """Do what the table says for this signal; every other one is forwarded."""
@@ -458,8 +449,13 @@ class Init:
     # -- reap
 
     def reap(self, event: object = None) -> None:
-        """Wait for every child that ended, stopped or went on: signals coalesce, so until no more is to be told."""
-        while True:
+        """Wait for every child that ended, stopped or went on: signals coalesce, so until no more is to be told.
+
+        For each the kernel looks from the first child on, past all that live. If that takes long, let more die first.
+        """
+        self.heard, took = ALL_SIGNALS, 0.0
+        while event is None or took < LONG_LOOK:
+            begin = time.monotonic()
             try:
                 pid, wait_status = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED)
             except ChildProcessError:
@@ -467,10 +463,14 @@ class Init:
                 return
             if pid == 0:
                 break
+            took = time.monotonic() - begin
             if pid == self.main:
                 self.main_changed(wait_status)
             elif self.listeners and (posix.WIFEXITED(wait_status) or posix.WIFSIGNALED(wait_status)):
                 self.emit("reaped", pid=pid, wait_status=wait_status)
+        else:
+            self.heard = ALL_SIGNALS - {_signal.SIGCHLD}
+            self.set_deadline("reap", min(10 * took, LONGEST_REST), lambda: self.actions[_signal.SIGCHLD](event))
         if self.status is not None and not self.is_ending:
             self.is_ending = True
             self.end_leftovers()

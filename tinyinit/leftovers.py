@@ -272,7 +272,7 @@ class Descendants:
 
     def reap(self, event: "_signal.struct_siginfo") -> None:
         """As always; and then it may be over, though waitid(2) will never say so."""
-        self.init.reap()
+        self.init.reap(event)
         if self.init.is_ending and not self.init.is_over:
             self.look()
             self.init.set_deadline("look", PAUSE_BEFORE_LOOK, self.look)  # a fork gets its environment by execve(2)
