@@ -130,8 +130,8 @@ def test_a_chain_of_500(start: StartTinyinit) -> None:
     assert end_within(running) == (5, "", "")
 
 
-def test_a_thousand_leftovers_are_ended(start: StartTinyinit) -> None:
-    assert start("--", *program("orphans", 1000, "exit")).end(60)[0] == 5
+def test_thousands_of_leftovers_are_ended(start: StartTinyinit) -> None:
+    assert start("--", *program("orphans", 2000, "exit")).end(60)[0] == 5
 
 
 def test_a_signal_during_the_grace_reaches_the_leftovers(start: StartTinyinit) -> None:

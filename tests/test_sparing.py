@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 
@@ -17,20 +18,27 @@ SOON = 3.0  # seconds; the default grace is 5
 SPARED = 'TINYINIT_SPARE=1 sh -c \'"$@" & wait $!\' sh env -u TINYINIT_SPARE "$@" & '
 
 
-def start_spared(start: StartTinyinit, *options: str, then: str = "exit 3") -> tuple[Running, int]:
+def start_spared(start: StartTinyinit, *options: str, then: str = "exit 3", soon: float = SOON) -> tuple[Running, int]:
     """Start a COMMAND that leaves SPARED behind, and wait for its end; the PID of the process below."""
     script = f"{SPARED} read x; {then}"
     words = ["sh", "-c", script, "sh", *program("log_signals", "got", signal.SIGUSR1)]
     running = start("--grace", "200ms", *options, "--", *words, stdin=subprocess.PIPE)
     below = running.wait_ready()
     running.go_on()
-    assert running.process.wait(SOON) == 3
+    assert running.process.wait(soon) == 3
     return running, below
 
 
 def test_a_spared_process_gets_no_signal_nor_does_what_is_below_it(start_subreaper: StartTinyinit) -> None:
     running, below = start_spared(start_subreaper, then='setsid sleep 60 & (trap "" TERM; sleep 60) & exit 3')
     assert state(below) == "S"
+    os.kill(below, signal.SIGUSR1)
+    assert running.end()[1:] == (running.output.decode() + "got 10\n", "")
+
+
+def test_it_is_found_among_thousands(start_subreaper: StartTinyinit) -> None:
+    many = shlex.join(program("orphans", 1500, "exit"))
+    running, below = start_spared(start_subreaper, then=f"{many} > /dev/null; exit 3", soon=60)
     os.kill(below, signal.SIGUSR1)
     assert running.end()[1:] == (running.output.decode() + "got 10\n", "")
 

@@ -1,6 +1,7 @@
-"""Leaves argv[1] orphans that all end at once when the pipe to them is closed, waits for a line, and exits with 5.
+"""Leaves argv[1] orphans, and exits with 5.
 
-argv[2]: `wait` to wait for standard input after they ended, `exit` to end at once and leave them sleeping.
+argv[2]: `wait` to end them all at once when there is something on standard input, and then be ended by a signal;
+`exit` to leave them sleeping.
 """
 
 import os
@@ -13,7 +14,8 @@ middle = os.fork()
 if middle == 0:
     for _ in range(count):
         if os.fork() == 0:
-            os.close(writer)
+            if then == "wait":
+                os.close(writer)
             os.read(reader, 1)
             os._exit(0)
     os._exit(0)
