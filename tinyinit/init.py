@@ -454,7 +454,7 @@ class Init:
         For each the kernel looks from the first child on, past all that live. If that takes long, let more die first.
         """
         self.heard, took = ALL_SIGNALS, 0.0
-        while event is None or took < LONG_LOOK:
+        while event is None or took < LONG_LOOK or (self.status is not None and not self.is_ending):
             begin = time.monotonic()
             try:
                 pid, wait_status = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED)
