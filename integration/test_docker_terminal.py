@@ -57,6 +57,7 @@ def test_a_shell_has_job_control(open_terminal: OpenTerminal) -> None:
     terminal.read_until("line\nline\n")
     terminal.type("\x1a")
     terminal.read_until("Stopped")
+    terminal.read_until("# ")  # what is typed before that is echoed before it
     terminal.type("fg\n")
     terminal.read_until("fg\ncat\n")
     terminal.type("again\n")

@@ -23,8 +23,8 @@ class StartTinyinit(Protocol):
 
 
 def pytest_sessionstart() -> None:
-    """What a test leaves behind becomes our child, and is found and ended. In a shell's background INT is ignored."""
-    for number in (signal.SIGINT, signal.SIGQUIT):
+    """What a test leaves behind becomes our child, and is found and ended. In a shell's background INT is ignored, under nohup HUP."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
