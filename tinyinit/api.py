@@ -497,10 +497,11 @@ def run(
     once. `timeout` is for COMMAND alone: if it has ended in time, that is its result.
 
     Returns, and raises, what subprocess.run() does: CompletedProcess; TimeoutExpired, with all output until the end;
-    CalledProcessError; OSError; ValueError, also for negative seconds. Differences: all arguments but the first are
-    by keyword; preexec_fn and restore_signals=False are refused; COMMAND's parent is tinyinit, and it leads a process
-    group of its own, to which the terminal is handed if it is the caller's: if Ctrl-C kills it, the caller gets
-    SIGINT when all is over, as under a shell. It takes some 20 ms more. SubprocessError if tinyinit cannot do its part.
+    CalledProcessError; OSError; ValueError, also for a grace or kill_after below 0. Differences: all arguments but the
+    first are by keyword; preexec_fn and restore_signals=False are refused; COMMAND's parent is tinyinit, and it leads
+    a process group of its own, to which the terminal is handed if it is the caller's: if Ctrl-C kills it, the caller
+    gets SIGINT when all is over, as under a shell. It takes some 20 ms more. SubprocessError if tinyinit cannot do its
+    part.
     """
     kill_after = grace if kill_after is None else kill_after
     check_seconds("grace", grace)
