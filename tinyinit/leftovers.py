@@ -216,20 +216,20 @@ class Descendants:
         whether all were in the group: a signal to that misses nobody whom a member is just forking (kill(2)).
         """
         children, main = look_up() or children_of, self.init.main
+        as_seen = children
+        texts: "dict[int, bytes]" = {}
         found = [(pid, self.own) for pid in children(self.own)]
         # while a child of ours is in it, until it is reaped, the group's number is nobody else's (setpgid(2))
         by_group = by_group and any(group_of(pid) == main for pid, _ in found)
         members: "set[int]" = set()
         images: "dict[int, bytes]" = {}
-        texts: "dict[int, bytes]" = {}
         for number, (pid, parent) in enumerate(found):  # which grows meanwhile
             if number == MANY and children is children_of:
-                children, texts = look_at_all()
+                as_seen, texts = look_at_all()  # for members, who get their signal at the end anyway
             is_member = by_group and group_of(pid) == main
-            is_ours = is_member or parent == self.own
-            held = -1 if is_ours else hold(pid)
+            held = -1 if is_member or parent == self.own else hold(pid)
             try:
-                stat = texts[pid].split() if is_ours and pid in texts else stat_fields(pid)
+                stat = texts[pid].split() if is_member and pid in texts else stat_fields(pid)
                 if not stat or int(stat[PPID]) not in (parent, self.own):
                     continue  # it has ended
                 images[pid] = image_in(stat)
@@ -238,7 +238,7 @@ class Descendants:
                     if is_member:
                         return self.walk(numbers, reached, before, by_group=False)
                     continue
-                below = children(pid, has_one_thread=stat[NUM_THREADS] == b"1")
+                below = (as_seen if is_member else children)(pid, has_one_thread=stat[NUM_THREADS] == b"1")
                 is_new = pid not in reached and parent not in before
                 is_there = group_of(pid) == main if is_member else self.send(pid, numbers if is_new else [0], held)
                 found += [(child, pid) for child in below if is_there]  # or they may be those of who got its PID
