@@ -98,6 +98,15 @@ def test_a_termination_signal_reaches_a_stopped_child(start: StartTinyinit) -> N
     assert (status, out.splitlines()[1:]) == (0, ["got 10", "got 15"])
 
 
+@pytest.mark.parametrize(
+    "options", [[], ["--orphans", "warn"], ["--kill-after", "1"]], ids=lambda words: " ".join(words)
+)
+def test_where_no_shell_could_continue_it_it_goes_on(start: StartTinyinit, options: list[str]) -> None:
+    """Stopped as by Ctrl-Z, but without a terminal; be it in its first moment, when tinyinit has other things to do."""
+    for before in ("", "sleep 0.1; "):
+        assert start(*options, "--", "sh", "-c", f"{before}kill -TSTP $$; exit 3").end()[0] == 3
+
+
 def test_a_child_that_is_not_stopped_gets_no_continue(start: StartTinyinit) -> None:
     running = start("--", *program("log_signals", "got", signal.SIGTERM))
     running.wait_ready()

@@ -126,3 +126,10 @@ def test_a_silent_job_under_a_timeout_too(start_subreaper: StartTinyinit) -> Non
     ).end()
     assert status == 124
     assert len(re.findall("^tinyinit", err, re.MULTILINE)) == 1
+
+
+def test_both_limits_at_once(start_subreaper: StartTinyinit) -> None:
+    """What one of them does may put off or drop the other."""
+    status, _, err = start_subreaper("--timeout", "0.5", "--watchdog", "0.5", "--", "sleep", "60").end()
+    assert status == 124
+    assert "unexpected" not in err

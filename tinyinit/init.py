@@ -40,6 +40,7 @@ EXIT_SIGNAL_BASE = 128  # + the number of the signal that killed COMMAND
 ALL_SIGNALS = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}  # those that can be blocked: signal(7)
 TERMINATION_SIGNALS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
 JOB_CONTROL_STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
+TIME_LIMITS = {"timeout", "evidence", "kill after", "watchdog"}  # those deadlines that are COMMAND's
 IGNORED_BY_CPYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ)  # at its start; COMMAND gets the default
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -50,7 +51,7 @@ LONGEST_LINE = 4096  # bytes: PIPE_BUF, so that a line is written whole or not a
 LONGEST_SLEEP = 86400.0  # seconds, while a deadline is set: an enormous one would overflow sigtimedwait's time_t
 PAUSE_AFTER_ERROR = 0.1  # seconds: an error that comes back at once must not take the processor from COMMAND
 LOADING_TIME = 0.005  # seconds from the start of COMMAND until what its end needs is loaded
-LONG_LOOK, LONGEST_REST = 30e-6, 0.005  # seconds that one wait4(2) takes among thousands of children, and then a pause
+LONG_LOOK, REST = 30e-6, 0.005  # seconds that one wait4(2) takes among thousands of children, and then a pause
 PAUSE_AFTER_KILL = 0.02  # seconds until KILL is sent again, to what was forked meanwhile
 
 # ---- errors and messages --------------------------------------------------------------------------------------
@@ -305,7 +306,7 @@ class Init:
         self.status: "int | None" = None  # ours, once the main child has ended
         self.signal_descendants: "Callable[[list[int]], None] | None" = None
         self.is_ending = self.must_end = False  # only what it left behind is there yet; that is not to be waited for
-        self.heard = ALL_SIGNALS
+        self.heard, self.next_rest = ALL_SIGNALS, 0.0  # what wakes us; when it may be without SIGCHLD, time.monotonic()
         self.warned: "set[str]" = set()
         self.actions: "dict[int, Callable[..., None]]" = {_signal.SIGCHLD: self.reap, _signal.SIGCONT: self.resume}
         self.deadlines: "dict[str, tuple[float, Callable[[], object]]]" = {}  # name: time.monotonic(), what to do
@@ -353,10 +354,9 @@ class Init:
 
     def meet_deadlines(self) -> None:
         """Do what was to be done at the moments that have passed."""
-        for name, (moment, action) in list(self.deadlines.items()):
-            if moment <= time.monotonic():
-                del self.deadlines[name]
-                action()
+        for name in list(self.deadlines):
+            if name in self.deadlines and self.deadlines[name][0] <= time.monotonic():  # one may put another off
+                self.deadlines.pop(name)[1]()
 
     def set_deadline(self, name: str, seconds: float, action: "Callable[[], object]") -> None:
         """Have `action` called once, in so many seconds; never if they are infinite."""
@@ -426,7 +426,7 @@ class Init:
         self.emit("stopped", signal=number)
         if number in (_signal.SIGTTIN, _signal.SIGTTOU) and self.hand_over_terminal():
             self.send(_signal.SIGCONT)  # started in the background, then fg: bash sends no SIGCONT for that
-        elif self.deadlines and not self.is_pid_1 and on_terminal(posix.tcgetpgrp) is None:
+        elif not TIME_LIMITS.isdisjoint(self.deadlines) and not self.is_pid_1 and on_terminal(posix.tcgetpgrp) is None:
             return  # a time limit goes on, where nobody has typed Ctrl-Z
         elif (self.is_pid_1 or not self.suspend()) and number == _signal.SIGTSTP:
             self.send(_signal.SIGCONT)  # nobody is there who ever could
@@ -446,15 +446,15 @@ class Init:
         self.resume()
         return True
 
-    # -- reap
+    # -- reap, and end
 
     def reap(self, event: object = None) -> None:
         """Wait for every child that ended, stopped or went on: signals coalesce, so until no more is to be told.
 
         For each the kernel looks from the first child on, past all that live. If that takes long, let more die first.
         """
-        self.heard, took = ALL_SIGNALS, 0.0
-        while event is None or took < LONG_LOOK or (self.status is not None and not self.is_ending):
+        self.heard, may_rest, begin, took = ALL_SIGNALS, event is not None, 0.0, 0.0
+        while not may_rest or took < LONG_LOOK or begin < self.next_rest:
             begin = time.monotonic()
             try:
                 pid, wait_status = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED)
@@ -466,11 +466,13 @@ class Init:
             took = time.monotonic() - begin
             if pid == self.main:
                 self.main_changed(wait_status)
+                may_rest = False  # all must be known now
             elif self.listeners and (posix.WIFEXITED(wait_status) or posix.WIFSIGNALED(wait_status)):
                 self.emit("reaped", pid=pid, wait_status=wait_status)
         else:
+            self.next_rest = begin + 1.5 * REST
+            self.set_deadline("reap", REST, lambda: self.actions[_signal.SIGCHLD](event))
             self.heard = ALL_SIGNALS - {_signal.SIGCHLD}
-            self.set_deadline("reap", min(10 * took, LONGEST_REST), lambda: self.actions[_signal.SIGCHLD](event))
         if self.status is not None and not self.is_ending:
             self.is_ending = True
             self.end_leftovers()
@@ -490,8 +492,6 @@ class Init:
         code = posix.waitstatus_to_exitcode(wait_status)
         status = EXIT_SIGNAL_BASE - code if code < 0 else code
         return 0 if status in self.options.remap_exit else status
-
-    # -- end
 
     def end_leftovers(self) -> None:
         """The main child has ended, others have not: end them, TERM first; or wait for them, or leave them."""
