@@ -380,11 +380,23 @@ def test_command_was_in_time_and_what_it_left_behind_has_its_grace() -> None:
 
 
 def test_a_stopped_command_is_ended_too() -> None:
-    for script in ("kill -STOP $$", "kill -TSTP $$", SLEEP + " & kill -STOP -$$"):
+    for script in ("kill -STOP $$", SLEEP + " & kill -STOP -$$"):
         begin = time.monotonic()
         with pytest.raises(subprocess.TimeoutExpired):
             tinyinit.run(sh(script), timeout=0.3, capture_output=True)
         assert time.monotonic() - begin < 0.3 + AFTER_GRACE
+
+
+def test_ctrl_z_stops_a_command_where_it_would_without_tinyinit() -> None:
+    """Not in a process group that no shell in its session watches: there the kernel drops SIGTSTP (setpgid(2))."""
+
+    def is_stopped(run: Callable[..., Any]) -> bool:
+        try:
+            return bool(run(sh("kill -TSTP $$"), timeout=0.5, capture_output=True).returncode)
+        except subprocess.TimeoutExpired:
+            return True
+
+    assert is_stopped(tinyinit.run) == is_stopped(subprocess.run)
 
 
 # ---- nothing is left --------------------------------------------------------------------------------------------
