@@ -23,7 +23,10 @@ class StartTinyinit(Protocol):
 
 
 def pytest_sessionstart() -> None:
-    """What a test leaves behind becomes our child, and is found and ended. In a shell's background INT is ignored, under nohup HUP."""
+    """What a test leaves behind becomes our child, and is found and ended.
+
+    In a shell's background INT is ignored, and under nohup HUP.
+    """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

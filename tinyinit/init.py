@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # ---- constants and tables -------------------------------------------------------------------------------------
 
 EXIT_CANNOT = 125  # tinyinit itself cannot do what was asked, as with env(1) and timeout(1)
-EXIT_NOT_RUNNABLE, EXIT_NOT_FOUND = 126, 127  # COMMAND, as with sh(1)
+EXIT_NOT_RUNNABLE, EXIT_NOT_FOUND = 126, 127  # COMMAND, which is there or not: as with sh(1)
 EXIT_SIGNAL_BASE = 128  # + the number of the signal that killed COMMAND
 
 ALL_SIGNALS = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}  # those that can be blocked: signal(7)
@@ -306,7 +306,7 @@ class Init:
         self.status: "int | None" = None  # ours, once the main child has ended
         self.signal_descendants: "Callable[[list[int]], None] | None" = None
         self.is_ending = self.must_end = False  # only what it left behind is there yet; that is not to be waited for
-        self.heard, self.next_rest = ALL_SIGNALS, 0.0  # what wakes us; when it may be without SIGCHLD, time.monotonic()
+        self.next_rest = 0.0  # time.monotonic(): not before that may the deadline "reap" be set
         self.warned: "set[str]" = set()
         self.actions: "dict[int, Callable[..., None]]" = {_signal.SIGCHLD: self.reap, _signal.SIGCONT: self.resume}
         self.deadlines: "dict[str, tuple[float, Callable[[], object]]]" = {}  # name: time.monotonic(), what to do
@@ -341,7 +341,8 @@ class Init:
         if not self.deadlines:
             return _signal.sigwaitinfo(ALL_SIGNALS)
         first = min(moment for moment, _ in self.deadlines.values())
-        return _signal.sigtimedwait(self.heard, min(max(first - time.monotonic(), 0.0), LONGEST_SLEEP))
+        heard = ALL_SIGNALS - {_signal.SIGCHLD} if "reap" in self.deadlines else ALL_SIGNALS
+        return _signal.sigtimedwait(heard, min(max(first - time.monotonic(), 0.0), LONGEST_SLEEP))
 
     def handle(self, event: "_signal.struct_siginfo") -> None:
         """Do what the table says for this signal; every other one is forwarded."""
@@ -453,7 +454,7 @@ class Init:
 
         For each the kernel looks from the first child on, past all that live. If that takes long, let more die first.
         """
-        self.heard, may_rest, begin, took = ALL_SIGNALS, event is not None, 0.0, 0.0
+        may_rest, begin, took = event is not None, 0.0, 0.0
         while not may_rest or took < LONG_LOOK or begin < self.next_rest:
             begin = time.monotonic()
             try:
@@ -472,7 +473,6 @@ class Init:
         else:
             self.next_rest = begin + 1.5 * REST
             self.set_deadline("reap", REST, lambda: self.actions[_signal.SIGCHLD](event))
-            self.heard = ALL_SIGNALS - {_signal.SIGCHLD}
         if self.status is not None and not self.is_ending:
             self.is_ending = True
             self.end_leftovers()

@@ -60,7 +60,7 @@ def stat_text(pid: int) -> bytes:
 
 
 def stat_fields(pid: int) -> "list[bytes]":
-    """The fields of that, numbered from 0: proc(5)."""
+    """The fields of stat_text(), for which STATE and the others are the numbers."""
     return stat_text(pid).split()
 
 
