@@ -218,7 +218,7 @@ def test_without_proc_of_our_own_namespace_the_right_tree_is_shown(
     """`unshare --pid` without --mount-proc: /proc shows the PIDs outside, and our 1 is another's there."""
     code = "import os, subprocess; from tinyinit.processes import own_table; "
     code += "child = subprocess.Popen(['sleep', '60'], preexec_fn=os.setpgrp).pid; "
-    code += "print(*own_table(child, 9), sep='\\n')"
+    code += "\nwhile 'sleep 60' not in (table := '\\n'.join(own_table(child, 9))): pass\nprint(table)"
     command = ["unshare", "--pid", "--fork", "--kill-child", "--", sys.executable, "-I", "-c", code]
     running = start_subreaper(command=command)
     status, out, _ = running.end()
@@ -228,9 +228,16 @@ def test_without_proc_of_our_own_namespace_the_right_tree_is_shown(
     assert second["COMMAND"] == "sleep 60", "the main child's PID is another one there too, so nothing is known of it"
 
 
+def until_named(pid: int) -> None:
+    """Wait until execve(2), which closes the pipe that Popen reads before it sets the command line, has set that."""
+    wait_until(lambda: Path(f"/proc/{pid}/cmdline").read_bytes() != b"", f"{pid} has a command line")
+
+
 def test_our_own_table_knows_its_main_child() -> None:
     first = subprocess.Popen(["sleep", "60"])
     second = subprocess.Popen(["sleep", "61"], start_new_session=True)
+    for each in (first, second):
+        until_named(each.pid)
     lines = own_table(first.pid, 100)
     for each in (first, second):
         each.kill()
