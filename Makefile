@@ -25,7 +25,7 @@ else
 WORKERS = $$(( 2 * $$(nproc) )) # most of the time they wait
 NEWEST := $(lastword $(VERSIONS))
 BIN := .venv/$(NEWEST)/bin
-SOURCES := pyproject.toml setup.py $(wildcard launcher/* tinyinit/*.py) tinyinit/py.typed
+SOURCES := pyproject.toml setup.py $(wildcard launcher/* tinyinit/*.py tinyinit/report.*) tinyinit/py.typed
 UNIT_TESTS := $(VERSIONS:%=unit-tests-%)
 INSTALLED := $(VERSIONS:%=.venv/%/installed)
 INTERPRETERS := $(VERSIONS:%=.venv/%/bin/python)
@@ -39,7 +39,7 @@ test: $(UNIT_TESTS) integration-tests ## unit tests on every Python from 3.9 on,
 $(UNIT_TESTS): unit-tests-%: .venv/%/installed
 	@.venv/$*/bin/pytest -n $(WORKERS) tests
 
-integration-tests: .venv/$(NEWEST)/installed
+integration-tests: .venv/$(NEWEST)/integration
 	@$(BIN)/pytest integration
 
 lint: .venv/$(NEWEST)/linters ## ruff, mypy --strict, shellcheck
@@ -62,6 +62,10 @@ $(INSTALLED): .venv/%/installed: .venv/%/bin/python $(SOURCES)
 	@echo "tinyinit is installed in .venv/$*" >&2
 	@rm -rf build
 	@.venv/$*/bin/python -m pip install -qq '.[test]'
+	@touch $@
+
+.venv/$(NEWEST)/integration: pyproject.toml | .venv/$(NEWEST)/installed
+	@$(BIN)/python -m pip install -qq '.[integration]'
 	@touch $@
 
 .venv/$(NEWEST)/linters: pyproject.toml | .venv/$(NEWEST)/installed

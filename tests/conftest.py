@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from helpers.running import UNSHARE, Running, descendants, end_descendants, wait_until
+from helpers.running import UNPRIVILEGED, UNSHARE, Running, descendants, end_descendants, wait_until
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -135,3 +135,13 @@ def become_root(tmp_path: Path) -> Path:
     for folder in list(tmp_path.parents)[:3]:
         folder.chmod(0o755)
     return path
+
+
+@pytest.fixture
+def nobody(tmp_path: Path) -> list[str]:
+    """What starts a program as a user who may write to none of root's files, but can get to those of the test."""
+    if os.getuid() != 0:
+        pytest.skip("needs root to become another user")
+    for folder in (tmp_path, *list(tmp_path.parents)[:3]):
+        folder.chmod(0o755)
+    return list(UNPRIVILEGED)

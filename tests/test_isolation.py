@@ -72,7 +72,11 @@ def test_only_built_in_modules_and_python_prctl_are_imported() -> None:
         [sys.executable, "-IS", "-X", "importtime", "-c", "pass"], check=True, capture_output=True, text=True
     )
     floor = set(re.findall(r"^import time: .*\| *(\S+)$", own_start.stderr, re.MULTILINE))
-    later = {"tinyinit.leftovers"}  # a moment after COMMAND's start, should it still run then
+    later = {
+        "tinyinit.leftovers",
+        "tinyinit.ending",
+        "tinyinit.cgroup",
+    }  # a moment after COMMAND's start, should it still run then
     assert imported - floor - set(sys.builtin_module_names) - later == ALLOWED_IMPORTS
 
 
@@ -207,3 +211,21 @@ def test_the_launcher_hands_the_inherited_mask_on(launcher: Path) -> None:
     words = [str(launcher / "tinyinit")]
     out = subprocess.run(words, check=True, capture_output=True, text=True, preexec_fn=block).stdout
     assert "tinyinit_mask=8000000000004001 " in out
+
+
+@pytest.mark.skipif(not shutil.which("strace") and not os.environ.get("CI"), reason="needs strace")
+def test_nothing_is_opened_for_the_end_but_what_tells_want_of_memory(tmp_path: Path) -> None:
+    """While COMMAND runs: the modules that the end needs, and the counters of the cgroup."""
+    log = tmp_path / "log"
+    words = ["strace", "-e", "trace=openat,open,fork,vfork,clone,clone3,exit_group,wait4", "-o", str(log), TINYINIT]
+    subprocess.run([*words, "--", "sleep", "0.3"], check=True)
+    lines = log.read_text().splitlines()
+    forked = next(number for number, line in enumerate(lines) if re.match(r"(v?fork|clone3?)\(", line))
+    opened = [found[1] for line in lines[forked:] if (found := re.match(r'open(?:at)?\(.*?"([^"]*)".* = \d', line))]
+    allowed = (
+        *(rf".*/tinyinit(/__pycache__)?(/{name}[\w.-]*)?" for name in ("leftovers", "ending", "cgroup", "init")),
+        *("/proc/self/fd", r"/proc/\d+/(task(/\d+/children)?|stat)"),
+        *("/proc/self/cgroup", "/proc/self/mountinfo", r"/sys/fs/cgroup/.*memory\.(oom_control|events)", "/dev/tty"),
+    )
+    assert any(name.endswith("/mountinfo") for name in opened)
+    assert [name for name in opened if not any(re.fullmatch(each, name) for each in allowed)] == []

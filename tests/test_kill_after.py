@@ -8,7 +8,7 @@ import time
 import pytest
 
 from conftest import StartTinyinit
-from helpers.running import Running, program, state, wait_until
+from helpers.running import Running, program, split_line, state, wait_until
 
 KILLED = 128 + signal.SIGKILL
 DEAF = program("log_signals", "got")  # blocks all signals
@@ -16,7 +16,8 @@ UNTIL_USR2 = program("log_signals", "got", signal.SIGUSR2)
 
 
 def seconds_to_end(running: Running, begin: float) -> float:
-    assert running.end()[::2] == (KILLED, "")
+    status, _, err = running.end()
+    assert (status, split_line(err)[0]) == (KILLED, "")
     return time.monotonic() - begin
 
 
@@ -82,7 +83,8 @@ def test_a_command_that_obeys_in_time_has_its_own_status(start: StartTinyinit) -
 
 def test_leftovers_have_the_whole_grace(start: StartTinyinit) -> None:
     """KILL is for a main child that still lives; this one has ended at once."""
-    running = start("--kill-after", "100ms", "--grace", "600ms", "--", "sh", "-c", '"$@" & wait', "sh", *DEAF)
+    words = ["sh", "-c", '"$@" & wait', "sh", *DEAF]
+    running = start("-q", "--kill-after", "100ms", "--grace", "600ms", "--", *words)
     running.wait_ready()
     begin = time.monotonic()
     running.send(signal.SIGTERM)

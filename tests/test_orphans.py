@@ -14,7 +14,7 @@ import pytest
 
 from conftest import StartTinyinit
 from helpers.running import TINYINIT, Running, children, program, state, status_field, wait_until
-from tinyinit.init import Init, Options
+from tinyinit.init import Init, Options, Start
 from tinyinit.leftovers import start_of
 from tinyinit.watch import Watch
 
@@ -191,7 +191,7 @@ def test_another_orphan_that_got_the_pid_has_its_full_time(start_pid_1: StartTin
 
 def test_a_process_that_got_the_pid_is_not_signalled(started: list[Running]) -> None:
     child = subprocess.Popen(["sleep", "60"])
-    watch = Watch(Init(Options({"orphans": "stop"}), 0))
+    watch = Watch(Init(Options({"orphans": "stop"}), Start(["true"], ()), 0))
     start = start_of(child.pid)
     watch.send((child.pid, start - 1), signal.SIGKILL)
     with pytest.raises(subprocess.TimeoutExpired):

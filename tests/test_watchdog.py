@@ -12,7 +12,7 @@ import time
 import pytest
 
 from conftest import StartTinyinit
-from helpers.running import PYTHON, TINYINIT, program
+from helpers.running import PYTHON, TINYINIT, program, split_line
 from helpers.terminal import Terminal
 
 LIBSYSTEMD = "import ctypes; c = ctypes.CDLL('libsystemd.so.0'); u = ctypes.c_uint64(); print(c.sd_watchdog_enabled(0, ctypes.byref(u)), u.value)"
@@ -25,7 +25,7 @@ def test_a_silent_job_shows_where_it_hangs_and_is_ended(start: StartTinyinit) ->
     assert 0.5 < time.monotonic() - begin < 5
     assert status == 124
     assert "in hang" in err
-    said = [line for line in err.splitlines() if line.startswith("tinyinit")]
+    said = [line for line in split_line(err)[0].splitlines() if line.startswith("tinyinit")]
     assert said == [
         "tinyinit: COMMAND has sent no WATCHDOG=1 in time; its --watchdog is 0.5 s: it gets ABRT, and is ended"
     ]
@@ -125,7 +125,7 @@ def test_a_silent_job_under_a_timeout_too(start_subreaper: StartTinyinit) -> Non
         "--timeout", "0.7", "--watchdog", "0.4", "--", *PYTHON, "-c", "import time; time.sleep(60)"
     ).end()
     assert status == 124
-    assert len(re.findall("^tinyinit", err, re.MULTILINE)) == 1
+    assert len(re.findall("^tinyinit", split_line(err)[0], re.MULTILINE)) == 1
 
 
 def test_both_limits_at_once(start_subreaper: StartTinyinit) -> None:

@@ -173,8 +173,11 @@ def test_it_is_named_again_only_when_it_has_become_a_lot_worse(start_subreaper: 
     time.sleep(0.25)
     running.send(signal.SIGTERM)
     err = running.end()[2]
-    assert re.findall(r"warning: (\d+) zombies are not reaped by", err) == ["2", "4"]
-    assert err.count("\n") == 2
+    named = [int(count) for count in re.findall(r"warning: (\d+) zombies? (?:is|are) not reaped by", err)]
+    assert named[0] <= 2
+    assert named[-1] >= 4
+    assert all(later >= 2 * earlier for earlier, later in zip(named, named[1:]))
+    assert err.count("\n") == len(named)
 
 
 def test_ignore_is_the_default_and_says_nothing(start_subreaper: StartTinyinit) -> None:

@@ -54,7 +54,9 @@ SOFTWARE.
 def usage(option: Option) -> str:
     """`-e, --remap-exit CODE`."""
     short = f"-{option.short}, " if option.short else "    "
-    return f"{short}--{option.long} {option.metavar}".rstrip()
+    return f"{short}--{option.long}" + (
+        f"[={option.metavar}]" if option.may_lack_value else f" {option.metavar}".rstrip()
+    )
 
 
 def help_text() -> str:
@@ -80,6 +82,11 @@ def show(what: str, words: list[str]) -> int:
     except OSError as failure:
         raise Refusal(f"cannot write to standard output: {failure.strerror}") from None
     return 0
+
+
+def cannot_run(name: bytes, path: bytes, failure: OSError) -> Refusal:
+    """The Refusal for a COMMAND that was not started."""
+    return Refusal(*why_not_run(name, path, failure), failure.errno or 0)
 
 
 def why_not_run(name: bytes, path: bytes, failure: OSError) -> tuple[str, int]:
@@ -109,3 +116,11 @@ def why_not_run(name: bytes, path: bytes, failure: OSError) -> tuple[str, int]:
     else:
         advice = "see execve(2)"
     return f"cannot run COMMAND {where!r}: {cause}; {advice}", EXIT_NOT_RUNNABLE
+
+
+def prctl_by_ctypes(option: int, value: int) -> None:
+    """prctl(2) without python-prctl. OSError if the kernel refuses, ImportError where there is no ctypes."""
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

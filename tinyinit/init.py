@@ -11,8 +11,7 @@ All signals are blocked before anything else is done, and stay blocked. There is
 sleeps: sigwaitinfo(2), or sigtimedwait(2) while a deadline is set. A blocked signal waits in the kernel until it
 is asked for, so none is lost between two calls, before COMMAND runs, or while another one is handled. Not taken:
 
-* Python's signal handlers run between two bytecodes, can raise out of any line, and a sleep that begins between
-  the C handler's flag and its check misses its wake-up;
+* Python's signal handlers can raise out of any line, and a sleep that begins just before one misses its wake-up;
 * signal.set_wakeup_fd and signalfd(2) need a descriptor, a poll(2) and a read(2) where one call does;
 * asyncio costs 50 ms before COMMAND runs, for a loop with one source of events;
 * SIGCHLD ignored, so that the kernel reaps, loses every exit status, the main child's too.
@@ -65,16 +64,15 @@ class Refusal(Exception):
         self.status, self.errno = status, errno
 
 
-def write_line(text: str) -> None:
+def write_line(text: str, prefix: str = "tinyinit: ") -> None:
     """Write one line to standard error, and never wait for it: where that is closed or full, the line is lost.
 
-    The open file is COMMAND's as well, so O_NONBLOCK must not be set on it. pwritev2(2) can refuse to wait in one
-    call; what does not know RWF_NOWAIT (a terminal, a file, Linux before 6.5) is asked by select(2) first.
+    It is COMMAND's as well, so no O_NONBLOCK: pwritev2(2) can refuse to wait in one call, or else select(2) is asked.
     """
-    line = ("tinyinit: " + text).encode("utf-8", "surrogateescape")[: LONGEST_LINE - 1] + b"\n"
+    line = (prefix + text).encode("utf-8", "surrogateescape")[: LONGEST_LINE - 1] + b"\n"
     try:
         posix.pwritev(2, [line], -1, posix.RWF_NOWAIT)
-    except (OSError, AttributeError):  # full, or closed, or RWF_NOWAIT is not known
+    except (OSError, AttributeError):  # full, closed, or does not know RWF_NOWAIT: a terminal, a file, Linux before 6.5
         try:
             import select
 
@@ -90,17 +88,16 @@ def write_line(text: str) -> None:
 class Options:
     """What the user asked for, with the defaults. Immutable."""
 
-    die_with_parent = notify = single_child = subreaper = warn_on_reap = False
+    die_with_parent = notify = oom_is_failure = single_child = subreaper = summary = warn_on_reap = False
     grace, orphan_ttl, zombie_ttl = 5.0, 30.0, 30.0  # seconds
     kill_after: "float | None" = None  # seconds
-    leftovers, orphans, zombies = "stop", "keep", "ignore"
-    on_timeout_signal = parent_death_signal = 0
+    annotations, leftovers, orphans, zombies = "auto", "stop", "keep", "ignore"
     remap_exit: "frozenset[int]" = frozenset()
     rewrite: "Mapping[int, int]" = {}
-    show = ""
+    report = show = termination_log = ""
     siblings: "Iterable[Callable[[Init, Start], None]]" = ()  # have them join
     timeout = watchdog = float("inf")  # seconds
-    verbosity = 1
+    on_timeout_signal, parent_death_signal, verbosity = 0, 0, 1
 
     def __init__(self, values: "Mapping[str, object]") -> None:
         vars(self).update(values)
@@ -123,10 +120,9 @@ def read_options(words: "list[str]", environ: "Mapping[bytes, bytes]") -> "tuple
 
 
 def block_signals() -> "Iterable[int]":
-    """Block every signal, and return the mask that COMMAND is to have: the one that tinyinit inherited.
+    """Block every signal, and return the mask that COMMAND is to have: the inherited one, which the launcher tells.
 
-    The launcher has blocked them before the interpreter started, and says in -X tinyinit_mask what it found. As
-    PID 1 COMMAND's mask is empty: there somebody may have set one to protect PID 1's start.
+    As PID 1 COMMAND's mask is empty: there somebody may have set one to protect PID 1's start.
     """
     inherited: "Iterable[int]" = _signal.pthread_sigmask(_signal.SIG_BLOCK, ALL_SIGNALS)
     handed_on = sys._xoptions.get("tinyinit_mask")
@@ -140,16 +136,12 @@ def block_signals() -> "Iterable[int]":
 def set_process_attribute(option: int, value: int, may_use_ctypes: bool = True) -> None:
     """prctl(2), through python-prctl or, where that is missing, ctypes. OSError, or ImportError without both."""
     try:
-        import _prctl  # prctl.py, the wrapper around it, costs three times as much to import
+        from _prctl import prctl  # prctl.py, the wrapper around it, costs three times as much to import
     except ImportError:
         if not may_use_ctypes:
             raise
-        import ctypes
-
-        if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), posix.strerror(ctypes.get_errno())) from None
-    else:
-        _prctl.prctl(option, value)
+        from tinyinit.explain import prctl_by_ctypes as prctl
+    prctl(option, value)
 
 
 def become_subreaper(init: "Init") -> None:
@@ -162,10 +154,7 @@ def become_subreaper(init: "Init") -> None:
 
 
 def command_environment() -> "dict[bytes, bytes]":
-    """The environment that tinyinit inherited, without TINYINIT_*.
-
-    In the C locale CPython has set LC_CTYPE in its own (PEP 538). What stood there before, /proc still knows.
-    """
+    """The environment that tinyinit inherited, without TINYINIT_*, and with LC_CTYPE as it was: /proc still knows."""
     environ = {name: value for name, value in posix.environ.items() if not name.startswith(b"TINYINIT_")}
     if environ.get(b"LC_CTYPE") in COERCED_LOCALES:
         try:
@@ -196,8 +185,7 @@ def on_terminal(call: "Callable[..., int | None]", *arguments: int) -> "int | No
 class Start:
     """COMMAND and what it is to have, as tinyinit had it.
 
-    By fork and exec: posix_spawn(3) is 0.4 ms faster, but knows nothing of terminals, LISTEN_PID and an ignored
-    SIGCHLD, and glibc's leaves the signals 32 and 33 ignored in what it starts.
+    By fork and exec: posix_spawn(3) is 0.4 ms faster, but cannot set the terminal, LISTEN_PID, or SIGCHLD as ignored.
     """
 
     def __init__(self, words: "list[str]", mask: "Iterable[int]") -> None:
@@ -217,7 +205,9 @@ class Start:
         try:
             pid = posix.fork()
         except OSError as failure:
-            raise cannot_run(self.command[0], failure) from None
+            from tinyinit.explain import cannot_run
+
+            raise cannot_run(self.command[0], b"", failure) from None
         if pid == 0:
             self.become_command(writer)
         posix.close(writer)
@@ -247,18 +237,18 @@ class Start:
             self.execute()
         except BaseException as error:  # whatever it is: there must not be a second tinyinit
             refusal = error if isinstance(error, Refusal) else Refusal(f"cannot start COMMAND: {error!r}")
-            text = f"{refusal.status} {refusal.errno} {refusal}"
-            posix.write(report, text.encode("utf-8", "surrogateescape")[:LONGEST_LINE])
+            text = f"{refusal.status} {refusal.errno} {refusal}".encode("utf-8", "surrogateescape")
+            posix.write(report, text[:LONGEST_LINE])
         finally:
             posix._exit(EXIT_CANNOT)
 
     def execute(self) -> "NoReturn":
         """Become COMMAND, found and if need be given to sh as execvp(3) does. Refusal if that cannot be."""
-        name, found = self.command[0], (b"", OSError())
-        if not name:  # which CPython refuses as argv[0]
-            raise cannot_run(name, FileNotFoundError(ENOENT, posix.strerror(ENOENT)))
+        name, found = self.command[0], (b"", OSError(ENOENT, posix.strerror(ENOENT)))
         folders = self.environ.get(b"PATH", DEFAULT_PATH).split(b":") if b"/" not in name else [b""]
-        for path in [folder + b"/" + name if folder else name for folder in folders]:
+        for path in [
+            folder + b"/" + name if folder else name for folder in folders if name
+        ]:  # argv[0] must not be empty
             try:
                 try:
                     posix.execve(path, self.command, self.environ)
@@ -269,25 +259,19 @@ class Start:
             except OSError as failure:
                 if not found[0] or not isinstance(failure, (FileNotFoundError, NotADirectoryError)):
                     found = (path, failure)
-        raise cannot_run(name, found[1], found[0])
+        from tinyinit.explain import cannot_run
 
-
-def cannot_run(name: bytes, failure: OSError, path: bytes = b"") -> Refusal:
-    """The Refusal for a COMMAND that cannot be started, or was looked for at `path`."""
-    from tinyinit.explain import why_not_run
-
-    return Refusal(*why_not_run(name, path, failure), failure.errno or 0)
+        raise cannot_run(name, found[0], found[1])
 
 
 def take_terminal_back(group: int) -> None:
     """Make our group the foreground group again, if it is still `group` or one that has ended."""
     foreground = on_terminal(posix.tcgetpgrp)
-    if foreground and foreground != group:
-        try:
-            posix.kill(-foreground, 0)
-            return  # somebody else's by now: a shell has moved us to the background
-        except OSError:
-            pass  # ESRCH: nobody is in it
+    try:
+        if foreground and foreground != group:
+            return posix.kill(-foreground, 0)  # somebody else's by now: a shell has moved us to the background
+    except OSError:
+        pass  # ESRCH: nobody is in it
     on_terminal(posix.tcsetpgrp, posix.getpgrp())
 
 
@@ -297,13 +281,16 @@ def take_terminal_back(group: int) -> None:
 class Init:
     """COMMAND's parent. Two tables drive it: what to do when a signal comes, and what when a moment comes."""
 
-    def __init__(self, options: Options, parent: int) -> None:
-        self.options, self.parent, self.began = options, parent, time.clock_gettime(time.CLOCK_BOOTTIME)
-        self.is_pid_1 = posix.getpid() == 1
-        self.main = 0  # PID of the main child, and of the group that it leads
-        self.main_is_stopped = self.is_over = False
+    def __init__(self, options: Options, start: Start, parent: int) -> None:
+        self.options, self.start, self.parent = options, start, parent
+        self.is_pid_1, self.began = posix.getpid() == 1, time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.main, self.main_is_stopped, self.is_over = 0, False, False  # main: PID of the main child, and its group's
         self.judge = self.own_status  # wait status of the main child: our exit status
         self.status: "int | None" = None  # ours, once the main child has ended
+        self.wait_status, self.ended = 0, 0.0  # the main child's, and when it ended, by the same clock as `began`
+        self.wait, self.tells_reaped = posix.waitpid, False  # with what to reap, and whether that is an event
+        self.sent: "set[int]" = set()  # signals that went to the main child
+        self.ending: object = None  # what tells of it
         self.signal_descendants: "Callable[[list[int]], None] | None" = None
         self.is_ending = self.must_end = False  # only what it left behind is there yet; that is not to be waited for
         self.next_rest = 0.0  # time.monotonic(): not before that may the deadline "reap" be set
@@ -320,11 +307,12 @@ class Init:
             write_line("warning: " + text)
 
     def emit(self, event: str, **facts: int) -> None:
-        """Offer an event to those who registered: started, came, sent, stopped, reaped, ended, leftovers, spared."""
+        """Offer an event to those who registered: started, came, sent, stopped, reaped, ended, left, leftovers..."""
         for listener in self.listeners:
-            listener(event, facts)
-
-    # -- the loop
+            try:
+                listener(event, facts)
+            except Exception as error:
+                self.survive(error)
 
     def run(self) -> None:
         """From now on we must not die: sleep, act, until it is over."""
@@ -335,6 +323,7 @@ class Init:
                 self.meet_deadlines()
             except Exception as error:
                 self.survive(error)
+                time.sleep(PAUSE_AFTER_ERROR)
 
     def sleep(self) -> "_signal.struct_siginfo | None":
         """The next signal; None when a deadline has come. The one place where tinyinit sleeps."""
@@ -367,9 +356,8 @@ class Init:
     def survive(self, error: Exception) -> None:
         """Go on after an error that nobody foresaw, be it that there is no memory to report it with."""
         try:
+            self.set_deadline("after an error", 0.0, self.reap)
             self.warn(f"unexpected error, going on: {error!r}")
-            time.sleep(PAUSE_AFTER_ERROR)
-            self.reap()
         except Exception:
             return
 
@@ -391,6 +379,7 @@ class Init:
         """Send a signal to the main group, or to the main child where it has left that group, or alone was meant."""
         if self.status is not None:
             return self.send_to_leftovers([number])
+        self.sent.add(number)
         self.emit("sent", signal=number)
         in_group = not self.options.single_child
         try:
@@ -418,8 +407,7 @@ class Init:
         """Make the main group the foreground group if ours is."""
         if self.status is not None or on_terminal(posix.tcgetpgrp) != posix.getpgrp():
             return False
-        on_terminal(posix.tcsetpgrp, posix.getpgid(self.main))
-        return True
+        return on_terminal(posix.tcsetpgrp, posix.getpgid(self.main)) is None
 
     def main_stopped(self, number: int) -> None:
         """The main child was stopped. A shell is to see that, so stop as well; where there is none, continue it."""
@@ -433,9 +421,8 @@ class Init:
             self.send(_signal.SIGCONT)  # nobody is there who ever could
 
     def suspend(self) -> bool:
-        """Stop until SIGCONT, then continue COMMAND. False where no shell would ever continue us.
+        """Stop until SIGCONT, then continue COMMAND. False where no shell would: in an orphaned group (setpgid(2)).
 
-        The kernel knows: it drops SIGTSTP in a group that no parent in its session watches (setpgid(2), orphaned).
         With the terminal, our whole group is stopped, as by Ctrl-Z: a script that waits for us is the same job.
         """
         target = 0 if on_terminal(posix.tcgetpgrp) == self.main else posix.getpid()
@@ -450,15 +437,12 @@ class Init:
     # -- reap, and end
 
     def reap(self, event: object = None) -> None:
-        """Wait for every child that ended, stopped or went on: signals coalesce, so until no more is to be told.
-
-        For each the kernel looks from the first child on, past all that live. If that takes long, let more die first.
-        """
+        """Wait for every child that ended, stopped or went on: signals coalesce. If that takes long, rest."""
         may_rest, begin, took = event is not None, 0.0, 0.0
         while not may_rest or took < LONG_LOOK or begin < self.next_rest:
             begin = time.monotonic()
             try:
-                pid, wait_status = posix.waitpid(-1, posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED)
+                pid, wait_status = self.wait(-1, posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED)
             except ChildProcessError:
                 self.is_over = self.status is not None
                 return
@@ -468,13 +452,14 @@ class Init:
             if pid == self.main:
                 self.main_changed(wait_status)
                 may_rest = False  # all must be known now
-            elif self.listeners and (posix.WIFEXITED(wait_status) or posix.WIFSIGNALED(wait_status)):
+            elif self.tells_reaped and (posix.WIFEXITED(wait_status) or posix.WIFSIGNALED(wait_status)):
                 self.emit("reaped", pid=pid, wait_status=wait_status)
         else:
             self.next_rest = begin + 1.5 * REST
             self.set_deadline("reap", REST, lambda: self.actions[_signal.SIGCHLD](event))
         if self.status is not None and not self.is_ending:
             self.is_ending = True
+            self.load()
             self.end_leftovers()
 
     def main_changed(self, wait_status: int) -> None:
@@ -484,6 +469,7 @@ class Init:
         elif posix.WIFCONTINUED(wait_status):
             self.main_is_stopped = False
         else:
+            self.wait_status, self.ended = wait_status, time.clock_gettime(time.CLOCK_BOOTTIME)
             self.emit("ended", pid=self.main, wait_status=wait_status)
             self.status = self.judge(wait_status)
 
@@ -538,8 +524,20 @@ class Init:
             except PermissionError:
                 self.warn("may not signal what COMMAND left behind, which runs as another user")
 
+    def load(self) -> None:
+        """Load what the end needs: when COMMAND runs, but has hardly deleted what we are in, or used up its memory."""
+        try:
+            if self.options.verbosity > 0 and not self.ending:
+                from tinyinit.ending import Ending
+
+                self.ending = Ending(self)
+            if not self.is_pid_1:
+                self.find_descendants()
+        except Exception as error:
+            self.survive(error)
+
     def find_descendants(self) -> "Callable[[list[int]], None]":
-        """As subreaper: what signals them. Loaded when COMMAND runs, but has hardly deleted what we are in."""
+        """As subreaper: what signals them."""
         from tinyinit.leftovers import Descendants
 
         self.signal_descendants = self.signal_descendants or Descendants(self).signal
@@ -562,19 +560,21 @@ def let_go(kept: "set[int]") -> None:
 
 def run(options: Options, start: Start, parent: int) -> int:
     """From COMMAND's start to tinyinit's exit status; `parent` is the PID of our parent at the first look."""
-    init = Init(options, parent)
+    init = Init(options, start, parent)
     for join in options.siblings:
         join(init, start)
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # inherited as ignored it would make the kernel reap
     become_subreaper(init)
     init.main = start.run()
     init.emit("started", pid=init.main)
-    if not init.is_pid_1:
-        init.set_deadline("load", LOADING_TIME, init.find_descendants)
+    init.set_deadline("load", LOADING_TIME, init.load)
     let_go(init.kept)
     init.run()
+    if posix.WIFSIGNALED(init.wait_status):
+        init.load()
     if start.has_terminal:
         take_terminal_back(init.main)
+    init.emit("over")
     return init.status or 0
 
 

@@ -18,12 +18,13 @@ from tinyinit.init import PAUSE_AFTER_KILL, Init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Children = Callable[..., list[int]]
 
-# Fields 3, 4, 20, 22, 28 and 48 to 51 of /proc/PID/stat, as stat_fields() has them.
-STATE, PPID, NUM_THREADS, STARTTIME, STARTSTACK, ARGUMENTS_TO_ENVIRONMENT = 0, 1, 17, 19, 25, slice(45, 49)
+# Fields 3, 4, 9, 20, 22, 28 and 48 to 51 of /proc/PID/stat, as stat_fields() has them.
+STATE, PPID, FLAGS, NUM_THREADS, STARTTIME, STARTSTACK, ARGUMENTS_TO_ENVIRONMENT = 0, 1, 6, 17, 19, 25, slice(45, 49)
+PF_EXITING = 0x4  # one of the flags: it is in exit(2), where no signal reaches it (linux/sched.h)
 SPARE = b"TINYINIT_SPARE=1"
 PASSES = 3  # a list of children may lack some that were forked, or whose siblings ended, while it was read: proc(5)
 PAUSE_BEFORE_LOOK = 0.1  # seconds in which what was just forked has become what it is to be
@@ -112,6 +113,11 @@ def look_up() -> "Children | None":
     return children_of
 
 
+def is_alive(stat: "list[bytes]") -> bool:
+    """Whether a process has not ended, and is not about to: neither a zombie, nor in exit(2)."""
+    return bool(stat) and stat[STATE] not in (b"Z", b"X") and not int(stat[FLAGS]) & PF_EXITING
+
+
 def image_in(stat: "list[bytes]") -> bytes:
     """Where the stack, arguments and environment lie. execve(2) puts them at random: it is that of who only forked."""
     return b" ".join([*stat[STARTSTACK : STARTSTACK + 1], *stat[ARGUMENTS_TO_ENVIRONMENT]])
@@ -140,6 +146,22 @@ def hold(pid: int) -> int:
         return posix.pidfd_open(pid)
     except (OSError, AttributeError):
         return -1
+
+
+def alive(init: Init) -> "Iterator[tuple[int, bool]]":
+    """The PIDs of all that is alive below us, and whether each is left alone; as PID 1 of all in the namespace."""
+    children, own = look_up(), posix.getpid()
+    if init.is_pid_1:
+        found = [int(name) for name in posix.listdir("/proc") if name.isdigit() and name != "1"]
+    else:
+        found = children(own) if children else []
+    for pid in found:  # which grows meanwhile
+        stat = stat_fields(pid)
+        is_left_alone = not init.is_pid_1 and is_spared(pid, stat)
+        if not init.is_pid_1 and not is_left_alone and children:
+            found += children(pid)
+        if is_alive(stat):
+            yield pid, is_left_alone
 
 
 # ---- what cannot be ended -------------------------------------------------------------------------------------
@@ -190,6 +212,7 @@ class Descendants:
         self.init = init
         self.own = posix.getpid()
         self.told: "set[int]" = set()
+        self.tells_left = True  # who is still there, the first time that they are signalled
         children = look_up()
         began = int(init.began * posix.sysconf("SC_CLK_TCK")), init.main
         starts = {pid: start_of(pid) for pid in (children(self.own) if children else [])}
@@ -206,6 +229,7 @@ class Descendants:
         if _signal.SIGTERM in numbers and not were_all_at_once:
             self.init.reap()
             self.walk(numbers, reached, set(reached))  # for those that were missed
+        self.tells_left = self.tells_left and not numbers
         if self.told and not reached:
             self.look()
 
@@ -240,6 +264,8 @@ class Descendants:
                     continue
                 below = (as_seen if is_member else children)(pid, has_one_thread=stat[NUM_THREADS] == b"1")
                 is_new = pid not in reached and parent not in before
+                if self.tells_left and numbers and is_new and is_alive(stat):
+                    self.init.emit("left", pid=pid)
                 is_there = group_of(pid) == main if is_member else self.send(pid, numbers if is_new else [0], held)
                 found += [(child, pid) for child in below if is_there]  # or they may be those of who got its PID
                 (members if is_member else reached).add(pid)

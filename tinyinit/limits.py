@@ -9,13 +9,11 @@ import _signal
 import posix
 
 from tinyinit.init import ALL_SIGNALS, JOB_CONTROL_STOPS, TERMINATION_SIGNALS, Init, Start, write_line
-from tinyinit.leftovers import LAST_GRACE, NUM_THREADS, read_file, stat_fields
+from tinyinit.leftovers import FLAGS, LAST_GRACE, NUM_THREADS, PF_EXITING, read_file, stat_fields
 
 EXIT_TIMED_OUT = 124  # as with timeout(1)
 EVIDENCE_TIME = 1.0  # seconds that COMMAND has for what --on-timeout-signal makes it write
 MOST_ROWS = 100  # of the process tree on a timeout
-FLAGS = 6  # field 9 of /proc/PID/stat, as stat_fields() has them
-PF_EXITING = 0x4  # one of the flags: it is in exit(2), where no signal reaches it (linux/sched.h)
 SIGWAIT = ([b"128"], [b"137"])  # rt_sigtimedwait(2) on x86_64 and aarch64, as /proc/PID/syscall has it
 DEADLY = {_signal.SIGKILL} | ALL_SIGNALS - {  # by default, but for these: signal(7)
     _signal.SIGCHLD, _signal.SIGCONT, _signal.SIGURG, _signal.SIGWINCH, *JOB_CONTROL_STOPS,
@@ -52,6 +50,7 @@ class Limits:
     def pass_timeout(self) -> None:
         """COMMAND's time is over. Evidence first: the process tree as it is, and what --on-timeout-signal brings."""
         number = self.init.options.on_timeout_signal
+        self.init.emit("timeout")
         if self.init.options.verbosity > 0:
             self.show_tree()
         if number and self.is_running_past(number):
@@ -75,9 +74,11 @@ class Limits:
         write_line(f"COMMAND has run for {limit}{self.status_line()}; what runs now:")
         try:
             from tinyinit.processes import own_table
+            from tinyinit.why import folded
 
-            for row in own_table(self.init.main, MOST_ROWS):
-                write_line(row)
+            with folded(self.init.options.annotations, "what ran at the timeout"):
+                for row in own_table(self.init.main, MOST_ROWS):
+                    write_line(row)
         except Exception as error:
             self.init.warn(f"the process tree cannot be shown: {error}")
 
@@ -114,6 +115,11 @@ class Limits:
 
     # -- the end
 
+    def outlive_parent(self) -> None:
+        """Our parent has died, so COMMAND's time is over."""
+        self.init.emit("parent died")
+        self.terminate()
+
     def terminate(self) -> None:
         """TERM to COMMAND, KILL after --kill-after or else the grace; and then what it leaves behind is ended too."""
         init, init.must_end = self.init, True
@@ -127,6 +133,7 @@ class Limits:
     def kill(self) -> None:
         """KILL to the main group, if the main child still lives; it is not waited for for ever."""
         if self.init.status is None:
+            self.init.emit("kill after")
             self.init.send(_signal.SIGKILL)
             self.init.set_deadline("not killed", max(self.init.options.grace, LAST_GRACE), self.give_up)
 
@@ -157,7 +164,7 @@ def limit(init: Init, start: Start) -> None:
     if options.die_with_parent:
         from tinyinit.parent import follow_parent
 
-        follow_parent(init, start, limits.terminate)
+        follow_parent(init, start, limits.outlive_parent)
     if options.notify or min(options.timeout, options.watchdog) != float("inf"):
         from tinyinit.notify import hear_command
 

@@ -8,6 +8,13 @@ from signal import SIGRTMIN
 from tinyinit.init import Init, Start, write_line
 from tinyinit.options import signal_name
 
+MOMENTS = {
+    "timeout": "the --timeout has passed",
+    "watchdog": "the --watchdog has passed",
+    "kill after": "the --kill-after has passed",
+    "parent died": "the parent of tinyinit has died",
+}
+
 
 def describe_end(wait_status: int) -> str:
     """`was killed by SIGKILL`, or `exited with status 3`."""
@@ -23,8 +30,12 @@ def sentence(event: str, facts: dict[str, int]) -> str:
         return f"{who} {describe_end(facts['wait_status'])}"
     if event == "started":
         return f"started COMMAND (pid {facts['pid']}) in a process group of its own"
+    if event in MOMENTS:
+        return MOMENTS[event]
     if event == "spared":
         return f"left pid {facts['pid']} alone, and what is below it"
+    if event == "left":
+        return f"COMMAND has left pid {facts['pid']} behind"
     signal = signal_name(facts["signal"])
     return {
         "came": f"{signal} came from pid {facts.get('pid')}, uid {facts.get('uid')}",
@@ -40,9 +51,12 @@ def narrate(init: Init, start: Start) -> None:
     everything = init.options.verbosity > 1
 
     def tell(event: str, facts: dict[str, int]) -> None:
+        if event == "over":
+            return  # it is told how it ended already
         if event == "came" and facts["code"] > 0 and facts["signal"] >= SIGRTMIN:
             return  # the kernel's own, for what has come to NOTIFY_SOCKET: that is told
         if everything or event == "reaped":
             write_line(sentence(event, facts))
 
     init.listeners.append(tell)
+    init.tells_reaped = True

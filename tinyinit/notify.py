@@ -323,6 +323,7 @@ class Notify:
         self.stop_watchdog()
         if self.limits.is_past or not self.limits.is_running_past(_signal.SIGABRT):
             return
+        self.init.emit("watchdog")
         if self.init.options.verbosity > 0:
             write_line(f"COMMAND {what}{self.limits.status_line()}: it gets ABRT, and is ended")
         self.init.deadlines.pop("timeout", None)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SIGNAL_ALIASES = ("CLD", "IOT", "POLL")  # System V's names for CHLD, ABRT and IO
 SIGSTKFLT = 16  # which `_signal` knows from Python 3.11 on
+TERMINATION_LOG = "/dev/termination-log"  # where Kubernetes reads it, if terminationMessagePath is not set
 LIBRARY_SIGNALS = (32, 33)  # the C library keeps them to itself (nptl(7)): they can be neither blocked nor sent on
 
 # ---- what a value may look like: ValueError quotes the text and shows a good one --------------------------------
@@ -97,6 +98,21 @@ def parse_switch(text: str) -> bool:
     raise ValueError(f"{text!r} is no switch; write 1 or 0")
 
 
+def parse_target(text: str) -> str:
+    """Where a report goes: a path, `-` for standard error, or `fd:N`."""
+    if not text or "\0" in text or (text.startswith("fd:") and not (is_number(text[3:]) and len(text) < 10)):
+        raise ValueError(f"{text!r} is no place for a report; write a path, - for standard error, or fd:3")
+    return text
+
+
+def parse_log(text: str) -> str:
+    """The path of a termination log; for a variable that is a switch the one that Kubernetes has."""
+    try:
+        return TERMINATION_LOG if parse_switch(text) else ""
+    except ValueError:
+        return text
+
+
 def is_number(text: str) -> bool:
     """Whether `text` is ASCII digits, and not more of them than int() takes."""
     return text.isascii() and text.isdigit() and len(text) <= 300
@@ -109,7 +125,8 @@ class Option:
     """A row of OPTIONS.
 
     An option with a METAVAR takes a value: one of its words if it is `one|two`, else what `parse` makes of it; with
-    `gathers` each value is added to those before. An option without one is a flag, and stands for `constant`.
+    `gathers` each value is added to those before. An option without one is a flag, and stands for `constant`; one that
+    `may_lack_value` stands for that too where no value is attached to it.
     `key` is its attribute in Options, `variable` the environment variable that stands for it.
     """
 
@@ -124,9 +141,10 @@ class Option:
         gathers: bool = False,
         key: str = "",
         constant: object = True,
+        may_lack_value: bool = False,
     ) -> None:
         self.short, self.long, self.help, self.metavar = short, long, help, metavar
-        self.parse, self.gathers, self.constant = parse, gathers, constant
+        self.parse, self.gathers, self.constant, self.may_lack_value = parse, gathers, constant, may_lack_value
         self.key = key or long.replace("-", "_")
         self.variable = "TINYINIT_" + long.upper().replace("-", "_") if key != "show" else ""
 
@@ -151,6 +169,8 @@ OPTIONS = (
            metavar="CODE", parse=parse_codes, gathers=True),
     Option("g", "kill-process-group", "send signals to COMMAND's process group; so it is by default",
            key="single_child", constant=False),
+    Option("", "annotations", "say it as a CI system's commands too; auto by default, by its variables",
+           metavar="auto|off|github|gitlab"),
     Option("", "die-with-parent", "end COMMAND and all that it has started when the parent of tinyinit dies"),
     Option("", "grace", "time from TERM to KILL for what COMMAND leaves behind; 5s by default",
            metavar="DURATION", parse=parse_duration),
@@ -161,6 +181,7 @@ OPTIONS = (
     Option("", "notify", "give COMMAND a NOTIFY_SOCKET (sd_notify(3)); so do --timeout and --watchdog"),
     Option("", "on-timeout-signal", "send SIGNAL one second before the TERM of --timeout, such as QUIT for stacks",
            metavar="SIGNAL", parse=parse_signal),
+    Option("", "oom-is-failure", "end with 137 if any process of the cgroup was killed for want of memory"),
     Option("", "orphans", "name or end what stays an orphan while COMMAND runs; keep by default",
            metavar="keep|warn|stop"),
     Option("", "orphan-ttl", "time that an orphan has until it is named or ended; 30s by default",
@@ -168,10 +189,15 @@ OPTIONS = (
     Option("p", "parent-death-signal", "act as if SIGNAL came when the parent of tinyinit dies",
            metavar="SIGNAL", parse=parse_signal),
     Option("q", "quiet", "say nothing but why COMMAND cannot be run", key="verbosity", constant=0),
+    Option("", "report", "write what ended and why as JSON; - is standard error, fd:3 a descriptor",
+           metavar="FILE", parse=parse_target),
     Option("r", "rewrite", "send TO when FROM comes, nothing if TO is 0; may be repeated",
            metavar="FROM:TO", parse=parse_rewrites, gathers=True),
     Option("s", "subreaper", "understood as tini's; so it is by default: orphans come to tinyinit"),
-    Option("", "timeout", "end COMMAND after so long, with status 124; KILL after --kill-after or the grace",
+    Option("", "summary", "print at the end what ended, why, and what it took"),
+    Option("", "termination-log", "write why it failed for Kubernetes; /dev/termination-log by default",
+           metavar="FILE", parse=parse_log, constant=TERMINATION_LOG, may_lack_value=True),
+    Option("", "timeout", "end COMMAND after so long, status 124; KILL after --kill-after or the grace",
            metavar="DURATION", parse=parse_limit),
     Option("v", "verbose", "tell every event", key="verbosity", constant=2),
     Option("w", "warn-on-reap", "tell of each orphan that is reaped"),
@@ -179,11 +205,11 @@ OPTIONS = (
            metavar="DURATION", parse=parse_limit),
     Option("", "zombies", "name, nudge by SIGCHLD, or end who does not reap zombies; ignore by default",
            metavar="ignore|warn|nudge|stop"),
-    Option("", "zombie-ttl", "time until who does not reap is named, and then until it ends; 30s by default",
+    Option("", "zombie-ttl", "time until who does not reap is named, and then ended; 30s by default",
            metavar="DURATION", parse=parse_limit),
     Option("h", "help", "print this, and exit", key="show", constant="help"),
     Option("l", "license", "print the license, and exit", key="show", constant="license"),
-    Option("", "ps", "print the trees of the PIDs given, or all, zombies and orphans marked, and exit",
+    Option("", "ps", "print the trees of the PIDs given, or all; zombies and orphans are marked",
            key="show", constant="ps"),
     Option("V", "version", "print the version, and exit", key="show", constant="version"),
 )  # fmt: skip
@@ -234,6 +260,14 @@ def find_siblings(options: Options) -> "list[Callable[[Init, Start], None]]":
         from tinyinit.parent import follow_parent
 
         siblings.append(follow_parent)
+    if options.report or options.summary or options.termination_log:
+        from tinyinit.account import keep_account
+
+        siblings.append(keep_account)
+    elif options.oom_is_failure:
+        from tinyinit.ending import remember
+
+        siblings.append(remember)
     if options.orphans != "keep" or options.zombies != "ignore":
         from tinyinit.watch import keep_watch
 
@@ -269,6 +303,9 @@ def take_option(name: str, attached: "str | None", rest: "list[str]", values: "d
             raise Refusal(f"option {name} takes no value, but was given {attached!r}; see 'tinyinit --help'")
         values[option.key] = option.constant
         return False
+    if attached is None and option.may_lack_value:
+        values[option.key] = option.constant
+        return True
     if attached is None and not rest:
         raise Refusal(f"option {name} needs a value: {name} {option.metavar}; see 'tinyinit --help'")
     values[option.key] = option.read(f"option {name}", rest.pop(0) if attached is None else attached, values)

@@ -24,7 +24,7 @@ UNPRIVILEGED = (
     *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
     *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
 )
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 
 
 def program(name: str, *arguments: object) -> list[str]:
@@ -123,6 +123,14 @@ def end_descendants(spared: Iterable[int] = ()) -> None:
                 os.waitpid(pid, 0)
             except ChildProcessError:
                 continue
+
+
+def split_line(err: str) -> tuple[str, str]:
+    """Standard error without the line for people, and that line, of which there is to be one."""
+    lines = err.splitlines(keepends=True)
+    found = [line for line in lines if re.match(r"tinyinit: (main child '|\d+ process(es)? (that|of) )", line)]
+    assert len(found) == 1, err
+    return "".join(line for line in lines if line not in found), found[0]
 
 
 class Running:
