@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import images
 import pytest
+import qemu
 from engine import Attached, Engine, OnTerminal, private_engine, skip_without
 
 
@@ -107,3 +109,9 @@ def open_terminal(engine: Engine, image_with_programs: str, started: list[Attach
         return container
 
     return open_container
+
+
+@pytest.fixture(scope="session")
+def initramfs(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image's files, to boot a kernel with."""
+    return qemu.make_initramfs(engine, image, tmp_path_factory.mktemp("initramfs"))
