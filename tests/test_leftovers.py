@@ -30,6 +30,7 @@ from helpers.running import (
     status_field,
     wait_until,
 )
+from tinyinit.leftovers import is_alive
 
 OBEYING = ["group", "setsid", "double_fork", "nohup", "stopped", "thread"]
 SOON = 5.0  # seconds, the default grace: what ends in less has not waited for it
@@ -359,3 +360,19 @@ def test_a_job_that_deletes_tinyinit_is_cleaned_up_after(start: StartTinyinit, t
         "it cannot say what needed KILL"
     )
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "flags", "alive"),
+    [
+        (b"S", 0x400000, True),
+        (b"D", 0, True),
+        (b"T", 0, True),
+        (b"Z", 0, False),
+        (b"X", 0, False),
+        (b"R", 0x400004, False),
+    ],
+)
+def test_who_has_ended_or_is_in_exit_is_not_alive(state: bytes, flags: int, alive: bool) -> None:
+    assert is_alive([state, b"1", b"1", b"1", b"0", b"-1", b"%d" % flags]) == alive
+    assert not is_alive([])

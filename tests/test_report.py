@@ -119,6 +119,12 @@ def test_a_kill_from_elsewhere(start: StartTinyinit, path: Path) -> None:
     assert f"tinyinit: {report['message']}\n" == err
 
 
+def test_a_crash(start: StartTinyinit, path: Path) -> None:
+    start("--report", path, "--", "sh", "-c", "ulimit -c 0; kill -SEGV $$").end()
+    report = read(path)
+    assert (report["reason"]["kind"], report["reason"]["signal"]) == ("crash", signal_named("SIGSEGV"))
+
+
 @pytest.mark.parametrize("options", [("--grace", "5"), ("--grace", "200ms")])
 def test_a_timeout(start: StartTinyinit, path: Path, options: tuple[str, str]) -> None:
     job = program("log_signals", "got") if options[1] == "200ms" else ["sleep", "60"]
@@ -281,7 +287,8 @@ def test_many_signals_are_counted_and_few_are_listed(start_subreaper: StartTinyi
     running.end()
     report = read(path)
     assert report["signals"]["forwarded"] == {"SIGRTMIN": 150, "SIGTERM": 1}
-    assert (len(report["events"]["listed"]), report["events"]["is_complete"]) == (100, False)
+    assert (len(report["events"]["listed"]), report["events"]["is_complete"]) == (81, False)
+    assert report["events"]["listed"][-1]["what"] == "main child ended"
 
 
 # ---- --summary -------------------------------------------------------------------------------------------------

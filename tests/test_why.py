@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from conftest import StartTinyinit
-from helpers.running import PYTHON, TINYINIT, is_settled, program, status_field, wait_until
+from helpers.running import PYTHON, TINYINIT, children, is_settled, program, status_field, wait_until
 from helpers.terminal import Terminal
 
 READY = "echo 'ready (pid: 1)'; "
@@ -62,6 +62,7 @@ def test_a_fault_is_told_as_one(start: StartTinyinit, number: int) -> None:
     ("script", "words"),
     [
         ("kill -TERM $$", "SIGTERM after .* which tinyinit has not sent: somebody signalled it directly"),
+        ("kill -INT $$", "SIGINT after .* which tinyinit has not sent: somebody signalled it directly"),
         ("kill -34 $$", r"SIGRTMIN after .* which tinyinit has not sent: somebody signalled it directly"),
         ("ulimit -St 1; while :; do :; done", r"SIGXCPU after .*: it has used up its limit of CPU time; raise it"),
         ("kill -XFSZ $$", r"SIGXFSZ after .*: a file has become larger than its limit; raise it"),
@@ -170,6 +171,15 @@ def test_a_leak_is_told_as_subreaper_if_command_was_content(start_subreaper: Sta
 @pytest.mark.parametrize("options", [("--leftovers", "leave"), ("--leftovers", "wait")])
 def test_what_was_to_be_left_is_no_leak(start_subreaper: StartTinyinit, options: tuple[str, str]) -> None:
     running = start_subreaper(*options, "--", "sh", "-c", "sleep 0.3 > /dev/null 2>&1 & exit 0")
+    assert running.end()[::2] == (0, "")
+
+
+def test_what_was_waited_for_until_term_came_is_no_leak(start_subreaper: StartTinyinit) -> None:
+    script = 'sleep 60 & until grep -q sleep /proc/$!/comm; do :; done; echo "ready (pid: $!)"; exit 0'
+    running = start_subreaper("--leftovers", "wait", "--", "sh", "-c", script)
+    leftover = running.wait_ready()
+    wait_until(lambda: children(running.pid) == [leftover], "COMMAND to end")
+    running.send(signal.SIGTERM)
     assert running.end()[::2] == (0, "")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_LISTED = 50  # processes, of those that were adopted, and of those that were left behind
-MOST_EVENTS = 100
+MOST_EVENTS, MOST_SIGNALS = 100, 80  # signals leave room for what decides
 MOMENTS = ("timeout", "watchdog", "kill after", "parent died")
 TOLD = {"came": "signal came", "sent": "signal sent", "signalled": "process signalled", "ended": "main child ended",
         "leftovers": "leftovers signalled", "stopped": "stopped", "spared": "spared",
@@ -106,7 +106,7 @@ class Account(Ending):
 
     def note_event(self, event: str, facts: "dict[str, int]") -> None:
         """Put it on the timeline, while there is room."""
-        if len(self.events) >= MOST_EVENTS:
+        if len(self.events) >= (MOST_SIGNALS if event in ("came", "sent", "signalled") else MOST_EVENTS):
             self.more_events = True
             return
         told: "dict[str, object]" = {"at": self.now(), "what": TOLD[event]}
@@ -164,7 +164,7 @@ class Account(Ending):
 
     def started(self, pid: int) -> float:
         """When a process was forked, in seconds since COMMAND was started."""
-        return round(start_of(pid) / posix.sysconf("SC_CLK_TCK") - self.init.began, 3)
+        return max(round(start_of(pid) / posix.sysconf("SC_CLK_TCK") - self.init.began, 3), 0.0)  # a tick is 10 ms
 
     def note_leftovers(self) -> None:
         """The main child has ended: list what is still alive, and count it."""

@@ -19,7 +19,7 @@ from tinyinit.init import TERMINATION_SIGNALS, write_line
 from tinyinit.leftovers import is_alive, stat_fields
 from tinyinit.narrate import describe_end
 from tinyinit.options import signal_name
-from tinyinit.why import kind_of_annotations, printable, size
+from tinyinit.why import FAULTS, kind_of_annotations, printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ def reason(account: Account, kills: int) -> Facts:
     elif "parent died" in causes:
         kind = "parent died"
     elif killer and killer not in account.init.sent:
-        kind = "signal from elsewhere"
+        kind = "crash" if killer in FAULTS else "signal from elsewhere"
     else:
         asked = [number for number in account.last if number == killer or (not killer and number in ASKED_TO_END)]
         if asked:
@@ -132,7 +132,7 @@ def pids_facts(account: Account) -> Facts | None:
 def cpu_facts(account: Account) -> Facts | None:
     """How the CPU limit has held the job back."""
     since = account.cpu.since()
-    if "nr_periods" not in since:
+    if not since.get("nr_periods"):
         return None
     seconds = since["throttled_usec"] / 1e6 if "throttled_usec" in since else since.get("throttled_time", 0) / 1e9
     return {

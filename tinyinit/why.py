@@ -152,7 +152,7 @@ def sentences(ending: Ending, kills: int) -> list[str]:
 
 def line(ending: Ending, kills: int) -> str:
     """The line for people; empty if there is nothing to say."""
-    return printable(". Besides, ".join(sentences(ending, kills)))
+    return ". Besides, ".join(sentences(ending, kills))
 
 
 # ---- annotations ----------------------------------------------------------------------------------------------
