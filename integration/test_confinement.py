@@ -8,7 +8,7 @@ import pytest
 from engine import AT_ONCE, Attached
 
 from conftest import StartContainer
-from helpers.running import wait_until
+from helpers.running import split_line, wait_until
 
 RESTRICTIONS = (
     "--user=65534",
@@ -104,4 +104,5 @@ def test_a_timeout_shows_the_tree_and_ends_it(start: StartContainer, options: li
     words = ("sh", "-c", "(setsid sleep 61 &); exec sleep 60")
     status, out, err = start(*words, options=[*options, "--env=TINYINIT_TIMEOUT=1"]).end()
     assert (status, out) == (124, "")
-    assert [row.split(None, 9)[9] for row in err.splitlines()[3:]] == ["sleep 60", "sleep 61 <adopted>"]
+    rows = split_line(err)[0].splitlines()[3:]
+    assert [row.split(None, 9)[9] for row in rows] == ["sleep 60", "sleep 61 <adopted>"]

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from conftest import StartContainer
+from tinyinit.options import signal_name
 
 FATAL = ("HUP", "INT", "QUIT", "ILL", "ABRT", "KILL", "USR1", "SEGV", "PIPE", "ALRM", "TERM", "RTMIN")
 
@@ -19,7 +20,9 @@ def test_it_is_the_exit_code_of_the_command(start: StartContainer, code: int) ->
 @pytest.mark.parametrize("name", FATAL)
 def test_it_is_128_and_the_signal_that_killed_the_command(start: StartContainer, name: str) -> None:
     number = signal.Signals[f"SIG{name}"]
-    assert start("python3", "/programs/die_by.py", str(int(number))).end() == (128 + number, "", "")
+    status, out, err = start("python3", "/programs/die_by.py", str(int(number))).end()
+    assert (status, out) == (128 + number, "")
+    assert (f" was killed by {signal_name(number)} after " in err) == (name != "PIPE")
 
 
 @pytest.mark.parametrize(

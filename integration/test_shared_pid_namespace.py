@@ -70,7 +70,9 @@ def test_signals_and_the_status_are_those_of_pid_1(start: StartContainer, pid_op
 @pytest.mark.parametrize("command", ["exit 5", "kill -KILL $$"])
 def test_the_end_is_the_commands(start: StartContainer, pid_option: str, command: str) -> None:
     expected = 5 if "exit" in command else 128 + signal.SIGKILL
-    assert start("sh", "-c", command, options=[pid_option]).end() == (expected, "", "")
+    status, out, err = start("sh", "-c", command, options=[pid_option]).end()
+    assert (status, out) == (expected, "")
+    assert ("which tinyinit has not sent" in err) == ("kill" in command)
 
 
 @pytest.mark.parametrize("pid_option", ["host"], indirect=True)

@@ -8,6 +8,7 @@ import pytest
 from engine import AT_ONCE
 
 from conftest import StartContainer
+from helpers.running import split_line
 
 BY_OPTION_AND_VARIABLE = [
     pytest.param(["--entrypoint=tinyinit"], ["--timeout", "1", "--"], id="option"),
@@ -23,7 +24,7 @@ def test_a_timeout_ends_all_with_124_and_shows_what_ran(
 ) -> None:
     running = start(*words, "sh", "-c", "(setsid sleep 61 &); exec sleep 60", options=options)
     status, out, err = running.end()
-    head, names, *rows = err.splitlines()
+    head, names, *rows = split_line(err)[0].splitlines()
     assert (status, out) == (124, "")
     assert head == "tinyinit: COMMAND has run for 1 s, which is its --timeout; what runs now:"
     assert names.split() == ["tinyinit:", "PID", "PPID", "PGID", "SID", "STAT", "ELAPSED", "TIME", "WCHAN", "COMMAND"]

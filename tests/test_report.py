@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import json
 import os
+import platform
 import pty
 import re
+import resource
 import signal
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,9 +22,11 @@ import pytest
 import tinyinit
 from conftest import StartTinyinit
 from helpers.running import PYTHON, TINYINIT, children, private_memory, program, status_field, wait_until
+from helpers.terminal import Terminal
 
 SCHEMA = json.loads((Path(tinyinit.__file__).parent / "report.schema.json").read_text())
 LOG_LIMIT = 4096
+RT_SIGQUEUEINFO = {"x86_64": 129, "aarch64": 138}[platform.machine()]
 
 
 @pytest.fixture
@@ -390,3 +396,70 @@ def test_github_gets_a_section_for_the_page_of_the_job(start: StartTinyinit, pat
     assert "<b>" not in text
     start("--", "sh", "-c", "exit 3", env=environ).end()
     assert page.read_text() == text, "there is no --report"
+
+
+# ---- what must not be lost -------------------------------------------------------------------------------------
+
+
+def test_the_status_is_known_even_if_command_takes_the_standard_library_away(start: StartTinyinit, path: Path) -> None:
+    """wait4(2) is Python's with the module resource, which is a file on most machines."""
+    if not hasattr(resource, "__file__"):
+        pytest.skip("it is built in here")
+    library = os.path.dirname(resource.__file__)
+    script = 'sleep 0.1; mount -t tmpfs none "$0" && exit 3'
+    if os.getuid() != 0:
+        pytest.skip("needs root to mount something over it")
+    command = ["unshare", "--mount", TINYINIT]
+    assert start("--report", path, "--", "sh", "-c", script, library, command=command).end()[0] == 3
+
+
+def test_a_sender_that_lies_about_its_pid(start_subreaper: StartTinyinit, path: Path) -> None:
+    running = start_subreaper("--report", path, "--", *program("log_signals", "got", signal.SIGTERM))
+    running.wait_ready()
+    info = struct.pack("=iiixxxxiI104x", signal.SIGTERM, 0, -1, -7, 0)  # siginfo_t with si_code SI_QUEUE
+    assert ctypes.CDLL(None).syscall(RT_SIGQUEUEINFO, running.pid, int(signal.SIGTERM), info) == 0
+    assert running.end()[0] == 0
+    assert read(path)["reason"]["sender"]["pid"] == 0
+
+
+def test_signals_to_leftovers_that_are_waited_for(start_subreaper: StartTinyinit, path: Path) -> None:
+    script = 'sh -c \'trap "exit 0" USR1; echo "ready (pid: $$)"; while :; do sleep 0.01; done\' & read x; exit 5'
+    words = ["--leftovers", "wait", "--", "sh", "-c", script]
+    running = start_subreaper("--report", path, *words, stdin=subprocess.PIPE)
+    leftover = running.wait_ready()
+    running.go_on()
+    wait_until(lambda: leftover in children(running.pid), "COMMAND to end")
+    running.send(signal.SIGUSR1)
+    assert running.end()[0] == 5
+    report = read(path)
+    assert report["signals"]["forwarded"] == {"SIGUSR1": 1}
+    assert [each["how"] for each in report["leftovers"]["listed"] if each["pid"] == leftover] == ["waited for"]
+
+
+def test_a_main_child_that_does_not_end(start_subreaper: StartTinyinit, path: Path, freeze: Any) -> None:
+    words = ["--timeout", "300ms", "--grace", "200ms", "--", "sh", "-c", 'echo "ready (pid: $$)"; exec sleep 60']
+    running = start_subreaper("--report", path, *words)
+    freeze(running.wait_ready())
+    assert running.process.wait(30) == 124
+    report = read(path)
+    assert report["end"]["how"] == "not ended"
+    assert report["leftovers"] == {"count": 0, "listed": [], "is_complete": True}
+    assert re.fullmatch(
+        r"main child 'sh' \(pid \d+\) did not end, not even by KILL; see what it waits for", report["message"]
+    )
+
+
+def test_what_was_typed_is_the_reason(path: Path) -> None:
+    terminal = Terminal([TINYINIT, "--report", str(path), "--", "sh", "-c", "echo 'ready (pid: 1)'; exec sleep 60"])
+    try:
+        terminal.read_until("ready (pid: 1)")
+        terminal.type("\x03")
+        assert terminal.wait() == 128 + signal.SIGINT
+    finally:
+        terminal.close()
+    assert read(path)["reason"]["kind"] == "terminal"
+
+
+def test_a_termination_log_that_was_only_emptied(start: StartTinyinit, log: Path) -> None:
+    start(f"--termination-log={log}", "--", "sh", "-c", f": > {log}; exit 3").end()
+    assert log.read_text().startswith("exited with 3\n")

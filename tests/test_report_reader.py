@@ -99,6 +99,7 @@ BY_ORDER = [
     ("e", made(status=124, reason=reason("timeout"), message="x")),
     ("f", made(status=0, reason=reason("parent died"))),
     ("g", made(status=143, reason=reason("signal forwarded", "SIGTERM"))),
+    ("g2", made(status=130, reason=reason("terminal", "SIGINT"))),
     ("h", made(status=3)),
     ("i", made(status=2, elapsed_seconds=9)),
     ("j", made(status=2, elapsed_seconds=8)),
@@ -114,7 +115,7 @@ BY_ORDER = [
 def test_the_worst_comes_first_whatever_the_order_of_the_files(seed: int) -> None:
     shuffled = [Report(name, 0, data) for name, data in BY_ORDER]
     random.Random(seed).shuffle(shuffled)
-    assert "".join(report.name for report in sorted(shuffled, key=badness)) == "abb2cdefghijklmno"
+    assert "".join(report.name for report in sorted(shuffled, key=badness)) == "abb2cdefgg2hijklmno"
 
 
 def test_every_reason_of_the_schema_is_in_the_order_tested() -> None:

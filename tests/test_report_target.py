@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pytest
 import tinyinit
 from conftest import StartTinyinit
 from helpers.running import TINYINIT
+from tinyinit import deliver
 
 SOON = 5.0  # seconds: PATIENCE, and a start
 FAILING = ("sh", "-c", "exit 3")
@@ -228,6 +230,70 @@ def test_links_that_lead_to_themselves(refused: Callable[..., None], tmp_path: P
     refused(tmp_path / "a", "Too many levels of symbolic links")
 
 
+def test_a_terminal_that_nobody_reads(start_subreaper: StartTinyinit) -> None:
+    """select(2) says that there is room, but not for how much."""
+    for filled in (0, 3000, 6000, 20000):
+        ours, theirs = os.openpty()
+        tty.setraw(theirs)
+        os.set_blocking(theirs, False)
+        try:
+            os.write(theirs, b"x" * filled)
+        except BlockingIOError:
+            pass
+        os.set_blocking(theirs, True)
+        begin = time.monotonic()
+        running = start_subreaper("--report", "-", "--", *FAILING, "x" * 20000, stderr=theirs)
+        assert running.process.wait(30) == 3
+        assert time.monotonic() - begin < SOON
+        os.close(theirs)
+        os.close(ours)
+
+
+def test_a_file_system_that_never_answers_without_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """btrfs says EAGAIN to RWF_NOWAIT each time; a file has no room to wait for."""
+
+    def refuse(*_: object) -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "pwritev", refuse)
+    deliver.write_file(str(tmp_path / "a"), b"x" * 10000)
+    assert (tmp_path / "a").read_bytes() == b"x" * 10000
+    reader, writer = os.pipe()
+    begin = time.monotonic()
+    with pytest.raises(OSError, match="nobody reads it"):
+        deliver.write_all(writer, b"x")
+    assert 0.9 < time.monotonic() - begin < SOON
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_working_directory_that_was_removed(start_subreaper: StartTinyinit, tmp_path: Path) -> None:
+    script = 'rmdir "$PWD"; exec "$0" --report a.json -- sh -c "exit 3"'
+    (tmp_path / "gone").mkdir()
+    running = start_subreaper(command=["sh", "-c", script, TINYINIT], cwd=tmp_path / "gone")
+    status, _, err = running.end()
+    assert (status, err.endswith(warning("a.json", "the working directory was removed"))) == (3, True)
+    assert not Path("/a.json").exists()
+
+
+def test_a_temporary_file_that_was_left_is_in_nobodys_way(start: StartTinyinit, tmp_path: Path) -> None:
+    for name in (".a.json.1.tmp", ".tinyinit.1.tmp"):
+        (tmp_path / name).touch()
+    assert start("--report", tmp_path / "a.json", "--", *FAILING).end() == (3, "", "")
+    assert start("--report", tmp_path / ("\u00e9" * 127), "--", *FAILING).end() == (3, "", "")
+
+
+@pytest.mark.parametrize("path", ["/dev/fd/{}", "/proc/self/fd/{}"])
+def test_the_path_of_a_descriptor(start_subreaper: StartTinyinit, path: str) -> None:
+    """As of `--report >(jq .)`."""
+    reader, writer = os.pipe()
+    words = ["--report", path.format(writer), "--", *FAILING]
+    assert start_subreaper(*words, pass_fds=[writer]).end() == (3, "", "")
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        assert is_report(file.read())
+
+
 # ---- links of others -------------------------------------------------------------------------------------------
 
 OF_ANOTHER = "a link that is another user's, in a folder that everybody may write to, is not followed"
@@ -269,6 +335,14 @@ def test_such_a_link_behind_one_of_our_own(refused: Callable[..., None], tmp_pat
     os.lchown(everybodys / "theirs", 65534, 65534)
     (tmp_path / "ours").symlink_to(everybodys / "theirs")
     refused(tmp_path / "ours", OF_ANOTHER)
+
+
+def test_a_file_of_another_user_in_a_folder_like_tmp(refused: Callable[..., None], everybodys: Path) -> None:
+    (everybodys / "a.json").write_text("theirs")
+    (everybodys / "a.json").chmod(0o666)
+    os.chown(everybodys / "a.json", 65534, 65534)
+    refused(everybodys / "a.json", "a file that is another user's, in a folder like /tmp, is not written to")
+    assert (everybodys / "a.json").read_text() == "theirs"
 
 
 def test_our_own_link_in_a_folder_of_everybodys_is_followed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from helpers.running import (
     status_field,
     wait_until,
 )
+from tinyinit.init import Init, Options, Start
 
 FORWARDED = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD})
 
@@ -211,3 +213,47 @@ def count(running: Running, line: str) -> int:
     finally:
         os.set_blocking(running.process.stdout.fileno(), True)
     return running.output.decode().count(line)
+
+
+def test_a_tinyinit_that_was_stopped_past_a_deadline_sends_what_came_and_nothing_else(start: StartTinyinit) -> None:
+    """CPython's sigtimedwait returns what lay on its stack then: often what came last."""
+    running = start(
+        "--timeout", "60", "--watchdog", "20s", "--kill-after", "300ms", "--", *program("log_signals", "got")
+    )
+    running.wait_ready()
+    wait_until(lambda: state(running.pid) == "S", "tinyinit to sleep")
+    running.send(signal.SIGUSR1)
+    running.read_until("got 10\n")
+    running.send(signal.SIGTERM)
+    running.read_until("got 15\n")
+    os.kill(running.pid, signal.SIGSTOP)
+    wait_until(lambda: state(running.pid) == "T", "tinyinit to stop")
+    time.sleep(0.5)
+    os.kill(running.pid, signal.SIGCONT)
+    status, out, err = running.end()
+    got = [line for line in out.splitlines() if line.startswith("got ")]
+    assert (status, got[:2], set(got[2:]) <= {"got 18"}) == (137, ["got 10", "got 15"], True)
+    assert "unexpected" not in err
+
+
+@pytest.mark.parametrize(
+    ("number", "last", "deadline", "is_heard"),
+    [
+        pytest.param(15, 10, 0.0, True, id="a new one"),
+        pytest.param(15, 15, 0.0, False, id="the last one, which lay on the stack"),
+        pytest.param(0, 10, 0.0, False, id="none"),
+        pytest.param(1685671712, 10, 0.0, False, id="anything"),
+        pytest.param(15, 15, 60.0, True, id="the same once more, in time"),
+    ],
+)
+def test_what_sigtimedwait_returns_after_an_interruption_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, number: int, last: int, deadline: float, is_heard: bool
+) -> None:
+    def event(number: int) -> signal.struct_siginfo:
+        return signal.struct_siginfo((number, 0, 0, 77, 0, 0, 0))
+
+    init = Init(Options({}), Start(["true"], ()), 0)
+    init.last = event(last)
+    init.set_deadline("test", deadline, lambda: None)
+    monkeypatch.setattr(_signal, "sigtimedwait", lambda *_: event(number))
+    assert (init.sleep() is not None) == is_heard

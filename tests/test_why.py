@@ -183,6 +183,52 @@ def test_what_was_waited_for_until_term_came_is_no_leak(start_subreaper: StartTi
     assert running.end()[::2] == (0, "")
 
 
+def test_what_is_still_ending_after_term_is_no_leak(start_subreaper: StartTinyinit) -> None:
+    slow = "trap 'sleep 0.2; exit 0' TERM; echo 'ready (pid: 1)'; sleep 60 & wait"
+    running = start_subreaper("--", "bash", "-c", "trap 'exit 0' TERM; bash -c \"$0\" & wait", slow)
+    running.wait_ready()
+    running.send(signal.SIGTERM)
+    status, _, err = running.end()
+    assert (status, "tinyinit" in err) == (0, False), "bash itself says that its sleep was terminated"
+
+
+def test_a_status_that_was_remapped_is_no_content(start_subreaper: StartTinyinit) -> None:
+    script = "sleep 60 & until grep -q sleep /proc/$!/comm; do :; done; exit 3"
+    assert start_subreaper("-e", "3", "--", "sh", "-c", script).end()[::2] == (0, "")
+
+
+def test_one_signal_for_all_of_a_job_is_not_told(start: StartTinyinit) -> None:
+    """As of a system that signals each process; it comes to COMMAND first."""
+    running = start("--", "sh", "-c", READY + "exec sleep 60")
+    running.wait_ready()
+    main = running.main
+    wait_until(lambda: status_field(main, "Name") == "sleep" and is_settled(running.pid), "sleep")
+    os.kill(running.pid, signal.SIGSTOP)
+    wait_until(lambda: status_field(running.pid, "State").startswith("T"), "tinyinit to stop")
+    os.kill(main, signal.SIGTERM)
+    wait_until(lambda: status_field(main, "State").startswith("Z"), "COMMAND to end")
+    running.send(signal.SIGTERM)
+    os.kill(running.pid, signal.SIGCONT)
+    assert running.end()[::2] == (128 + signal.SIGTERM, "")
+
+
+def test_what_was_there_before_is_not_named(start_subreaper: StartTinyinit) -> None:
+    script = 'sh -c "trap \'\' TERM; sleep 1" > /dev/null 2>&1 & exec "$0" --grace 100ms -- "$@"'
+    words = program("behind", 5, "deaf")
+    err = start_subreaper(command=["sh", "-c", script, TINYINIT, *words]).end()[2]
+    assert line_of(err).startswith("tinyinit: 1 process that COMMAND left behind")
+
+
+def test_under_the_proc_of_another_namespace_only_ours_are_named(
+    start_subreaper: StartTinyinit, namespaces: None
+) -> None:
+    command = ["unshare", "--pid", "--fork", "--kill-child", "--", TINYINIT]
+    status, _, err = start_subreaper("--grace", "100ms", "--", *program("behind", 5, "deaf"), command=command).end()
+    assert status == 5
+    assert "kthreadd" not in err
+    assert err.count("(pid ") <= 1
+
+
 def test_what_is_spared_is_no_leak(start_subreaper: StartTinyinit) -> None:
     wait = "until grep -q sleep /proc/$!/comm; do :; done; "
     script = f"TINYINIT_SPARE=1 sleep 60 > /dev/null 2>&1 & {wait} exit 0"
@@ -290,6 +336,12 @@ def test_gitlab_gets_the_tree_as_a_folded_section(start: StartTinyinit) -> None:
     assert "PID" in found[2]
     assert "sleep 60" in found[2]
     assert "was ended after" in err[found.end() :]
+
+
+def test_without_proc_the_section_is_closed_too(start_subreaper: StartTinyinit, without_proc: list[str]) -> None:
+    words = ["--annotations", "gitlab", "--timeout", "200ms", "--", "sleep", "60"]
+    err = start_subreaper(*words, command=[*without_proc, TINYINIT]).end()[2]
+    assert err.count("section_start:") == err.count("section_end:") == 1
 
 
 def test_a_bad_kind_of_annotations_is_refused(start_subreaper: StartTinyinit) -> None:

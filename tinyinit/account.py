@@ -8,6 +8,11 @@ import _signal
 import posix
 import time
 
+try:
+    import resource  # wait4(2) imports it only after it has reaped: then, a status would be lost with what it needs
+except ImportError:  # a Python without it: what is used is not told
+    resource = None  # type: ignore[assignment]
+
 from tinyinit.cgroup import Counters, own_cgroups
 from tinyinit.ending import Ending
 from tinyinit.init import Init, Start
@@ -35,7 +40,9 @@ class Usage:
         self.values: "list[float]" = [0.0, 0.0, 0, 0, 0, 0, 0]
 
     def add(self, usage: object) -> None:
-        """Add what wait4(2) has said of one, whose memory is in KiB."""
+        """Add what wait4(2) has said of one, whose memory is in KiB; nothing where it is not asked."""
+        if usage is None:
+            return
         new = [getattr(usage, name) for name in RUSAGE]
         largest = max(self.values[2], new[2] * 1024)
         self.values = [old + value for old, value in zip(self.values, new)]
@@ -69,7 +76,9 @@ class Account(Ending):
         self.left_behind: "dict[int, dict[str, object]]" = {}
         self.count_left = 0
         self.sent_to_leftovers: "set[int]" = set()
-        init.wait, init.tells_reaped = self.wait, True
+        init.tells_reaped = True
+        if resource:
+            init.wait = self.wait
 
     def now(self) -> float:
         """Seconds since COMMAND was started."""
@@ -92,10 +101,11 @@ class Account(Ending):
         if event == "came":
             if facts["code"] > 0 and facts["signal"] >= _signal.SIGRTMIN:
                 return  # the kernel's own, for what has come to NOTIFY_SOCKET
-            self.came = facts["signal"], self.now(), {"pid": facts["pid"], "uid": facts["uid"]}
+            self.came = facts["signal"], self.now(), sender_of(facts)
         elif event == "sent":
             self.note_sent(facts["signal"])
         elif event == "leftovers":
+            self.note_sent(facts["signal"])
             self.sent_to_leftovers.add(facts["signal"])
         if event in TOLD:
             self.note_event(event, facts)
@@ -113,13 +123,13 @@ class Account(Ending):
         if "signal" in facts:
             told["signal"] = facts["signal"]  # becomes name and number later on
         if event == "came":
-            told["sender"] = {"pid": facts["pid"], "uid": facts["uid"]}
+            told["sender"] = sender_of(facts)
         elif "pid" in facts:
             told["pid"] = facts["pid"]
         self.events.append(told)
 
     def note_sent(self, number: int) -> None:
-        """A signal went to COMMAND: on behalf of another, or from ourselves."""
+        """A signal went to COMMAND, or what it has left: on behalf of another, or from ourselves."""
         source, at, sender = self.came
         is_forwarded = source and self.init.options.rewrite.get(source, source) == number
         if is_forwarded:
@@ -141,7 +151,11 @@ class Account(Ending):
         leftover = self.left_behind.get(pid)
         if leftover is not None and leftover["how"] == "":
             is_killed = posix.WIFSIGNALED(wait_status) and posix.WTERMSIG(wait_status) == _signal.SIGKILL
-            leftover["how"] = "KILL" if is_killed else "TERM" if self.sent_to_leftovers else "waited for"
+            leftover["how"] = "KILL" if is_killed else self.how_most_ended()
+
+    def how_most_ended(self) -> str:
+        """How a leftover has ended that KILL has not."""
+        return "TERM" if _signal.SIGTERM in self.sent_to_leftovers else "waited for"
 
     # -- what is seen
 
@@ -175,11 +189,11 @@ class Account(Ending):
                 self.left_behind[pid] = {"pid": pid, "command": command_of(pid), "how": how}
 
     def below(self) -> "Iterator[tuple[int, bool]]":
-        """What is alive below us and was not there before COMMAND; at most MANY."""
+        """What is alive below us, but for a main child that even KILL has not ended; at most MANY."""
         for count, (pid, is_spared) in enumerate(alive(self.init)):
             if count >= MANY:
                 return
-            if pid not in self.were_here:
+            if pid != self.init.main:
                 yield pid, is_spared
 
     # -- when all is over
@@ -189,6 +203,11 @@ class Account(Ending):
         from tinyinit.tell import tell
 
         tell(self, kills, text)
+
+
+def sender_of(facts: "dict[str, int]") -> "dict[str, int]":
+    """Who sent a signal, as siginfo has it: with rt_sigqueueinfo(2) it may be anything."""
+    return {"pid": max(facts["pid"], 0), "uid": max(facts["uid"], 0)}
 
 
 def command_of(pid: int) -> str:

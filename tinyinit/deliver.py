@@ -12,12 +12,13 @@ import os
 import select
 import stat
 import time
-from errno import EACCES, EAGAIN, EBUSY, EISDIR, ELOOP, EOPNOTSUPP, EPERM, EROFS, EXDEV
+from errno import EACCES, EAGAIN, EBUSY, EINVAL, EISDIR, ELOOP, ENOSYS, EOPNOTSUPP, EPERM, EROFS, EXDEV
 
 PATIENCE = 1.0  # seconds
 CHUNK = 4096  # bytes: PIPE_BUF, which a pipe that select(2) finds writable has room for (pipe(7))
 MOST_LINKS = 40  # as in the kernel: path_resolution(7)
-NOT_ALLOWED = (EACCES, EPERM, EROFS, EBUSY, EXDEV)  # of a folder, or of what is mounted over a file in it
+# of a folder, of what is mounted over a file in it, or of an owner that is not mapped
+NOT_ALLOWED = (EACCES, EPERM, EROFS, EBUSY, EXDEV, EINVAL, ENOSYS, EOPNOTSUPP)
 OPEN = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 OWN_STREAMS = {"-": 2, "/dev/stdout": 1, "/dev/stderr": 2}
@@ -32,17 +33,33 @@ def error(number: int, text: str = "") -> OSError:
 
 
 def write_all(file: int, content: bytes) -> None:
-    """Write it all, to whatever the descriptor is. OSError, also if it takes no more for PATIENCE."""
+    """Write it all, to whatever the descriptor is. OSError, also if it has not taken it all after PATIENCE."""
     end = time.monotonic() + PATIENCE
-    while content:
-        content = content[write_some(file, content[:CHUNK]) :]
-        if content and not select.select([], [file], [], max(end - time.monotonic(), 0.0))[1]:
-            raise error(EAGAIN, "nobody reads it")
+    own = own_description(file)
+    try:
+        while content:
+            content = content[write_some(own, content[:CHUNK]) :]
+            left = end - time.monotonic()
+            if content and not (left > 0 and select.select([], [own], [], left)[1]):
+                raise error(EAGAIN, "nobody reads it")
+    finally:
+        if own != file:
+            os.close(own)
+
+
+def own_description(file: int) -> int:
+    """A terminal opened once more, without waiting: select(2) does not say how much it takes. Any other as it is."""
+    try:
+        return os.open(f"/proc/self/fd/{file}", OPEN & ~os.O_NOFOLLOW) if os.isatty(file) else file
+    except OSError:
+        return file
 
 
 def write_some(file: int, content: bytes) -> int:
     """Write what there is room for, perhaps nothing. The open file may be others' too, so O_NONBLOCK is not set."""
     try:
+        if stat.S_ISREG(os.fstat(file).st_mode) or not os.get_blocking(file):
+            return os.write(file, content)  # btrfs and XFS may answer RWF_NOWAIT with EAGAIN for ever
         return os.pwritev(file, [content], -1, os.RWF_NOWAIT)
     except BlockingIOError:
         return 0
@@ -115,6 +132,7 @@ def write_file(path: str, content: bytes) -> None:
             kind = os.fstat(file)
             if not stat.S_ISREG(kind.st_mode):
                 return write_all(file, content)
+            refuse_anothers(folder, kind)
             try:
                 replace(folder, name, content, kind)
             except OSError as failure:
@@ -128,9 +146,17 @@ def write_file(path: str, content: bytes) -> None:
         os.close(folder)
 
 
+def refuse_anothers(folder: int, kind: os.stat_result) -> None:
+    """OSError for a file that somebody may have laid there for us to fill: protected_regular in proc(5)."""
+    where = os.fstat(folder)
+    is_everybodys = where.st_mode & stat.S_IWOTH and where.st_mode & stat.S_ISVTX
+    if is_everybodys and kind.st_uid not in (os.geteuid(), where.st_uid):
+        raise error(EACCES, "a file that is another user's, in a folder like /tmp, is not written to")
+
+
 def replace(folder: int, name: str, content: bytes, before: os.stat_result | None) -> None:
     """Write a new file, and give it name, mode and owner of the one before. OSError, and nothing is left of it."""
-    temporary = f".{name[:200]}.{os.getpid()}.tmp"
+    temporary = f".tinyinit.{os.getpid()}.{time.monotonic_ns()}.tmp"  # of many a container, each is PID 1
     file = os.open(temporary, OPEN | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
     try:
         try:

@@ -8,7 +8,7 @@ import _signal
 import posix
 
 from tinyinit.cgroup import Memory, own_cgroups, read_file
-from tinyinit.init import EXIT_SIGNAL_BASE, Init, Start, on_terminal, write_line
+from tinyinit.init import EXIT_SIGNAL_BASE, TERMINATION_SIGNALS, Init, Start, on_terminal, write_line
 
 MOST_NAMES = 10  # processes that are named in the line
 FROM_TERMINAL = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)  # who typed that, or hung up, knows
@@ -25,6 +25,7 @@ class Ending:
 
     def __init__(self, init: Init) -> None:
         self.init = init
+        self.had: "set[int]" = set()  # signals that came to us, as they would be sent on
         self.causes: "set[str]" = set()  # timeout, watchdog, kill after, parent died: why COMMAND was ended by us
         self.was_in_foreground = False
         self.left: "dict[int, str]" = {}  # what it has left behind, the first of them by name
@@ -37,9 +38,12 @@ class Ending:
 
     def listen(self, event: str, facts: "dict[str, int]") -> None:
         """Remember what may have to be told."""
-        if event == "ended":
+        if event == "came":
+            self.had.add(self.init.options.rewrite.get(facts["signal"], facts["signal"]))
+        elif event == "ended":
             self.look_at_terminal()
         elif event == "over":
+            self.had |= _signal.sigpending()  # sent to all of a job at once, it may have come to COMMAND first
             self.tell()
         elif event == "left":
             pid = facts["pid"]
@@ -48,7 +52,7 @@ class Ending:
             from tinyinit.why import name_leftovers
 
             self.deaf = name_leftovers(self.init)
-        elif event in ("timeout", "watchdog", "kill after", "parent died"):
+        elif event in ("timeout", "watchdog", "kill after", "parent died") and not self.init.ended:
             self.causes.add(event)
 
     def look_at_terminal(self) -> None:
@@ -63,16 +67,24 @@ class Ending:
 
     def was_killed_by_another(self) -> bool:
         """Whether a signal killed the main child that was neither ours nor typed, nor that of a closed pipe."""
-        is_quiet = self.killer == _signal.SIGPIPE or (self.was_in_foreground and self.killer in FROM_TERMINAL)
-        return self.killer != 0 and self.killer not in self.init.sent and not is_quiet
+        is_theirs = self.killer not in self.init.sent | self.had
+        return self.killer not in (0, _signal.SIGPIPE) and is_theirs and not self.was_typed()
+
+    def was_typed(self) -> bool:
+        """Whether the main child was killed by what is typed at its terminal, or by that hanging up."""
+        return self.was_in_foreground and self.killer in FROM_TERMINAL and self.killer not in self.init.sent
 
     def has_leaked(self) -> bool:
-        """Whether COMMAND was content, and yet had left something behind that had to be ended."""
-        return bool(self.left) and self.init.status == 0 and self.init.options.leftovers == "stop"
+        """Whether COMMAND was content, unasked, and yet had left something behind that had to be ended."""
+        init, was_asked = self.init, not (self.init.sent | self.had).isdisjoint(TERMINATION_SIGNALS)
+        is_content = init.wait_status == 0 and init.status == 0 and not was_asked
+        return bool(self.left) and is_content and init.options.leftovers == "stop"
 
     def tell(self) -> None:
-        """Say what there is to say."""
+        """Say what there is to say, and see to --oom-is-failure."""
         kills = self.memory.kills()
+        if kills and self.init.options.oom_is_failure and self.causes.isdisjoint(("timeout", "watchdog")):
+            self.init.status = EXIT_OUT_OF_MEMORY
         is_odd = self.causes or kills or self.deaf or self.was_killed_by_another() or self.has_leaked()
         self.finish(kills, self.explain(kills) if is_odd else "")
 
@@ -84,8 +96,6 @@ class Ending:
         from tinyinit.why import annotate, line
 
         text = line(self, kills)
-        if kills and self.init.options.oom_is_failure and self.causes.isdisjoint(("timeout", "watchdog")):
-            self.init.status = EXIT_OUT_OF_MEMORY
         if text and self.init.options.verbosity > 0:
             write_line(text)
             annotate(self, text)

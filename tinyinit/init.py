@@ -183,10 +183,7 @@ def on_terminal(call: "Callable[..., int | None]", *arguments: int) -> "int | No
 
 
 class Start:
-    """COMMAND and what it is to have, as tinyinit had it.
-
-    By fork and exec: posix_spawn(3) is 0.4 ms faster, but cannot set the terminal, LISTEN_PID, or SIGCHLD as ignored.
-    """
+    """COMMAND and what it is to have. Not by posix_spawn(3): it sets no terminal, LISTEN_PID, or SIGCHLD as ignored."""
 
     def __init__(self, words: "list[str]", mask: "Iterable[int]") -> None:
         self.command = [word.encode(sys.getfilesystemencoding(), "surrogateescape") for word in words]
@@ -293,6 +290,7 @@ class Init:
         self.ending: object = None  # what tells of it
         self.signal_descendants: "Callable[[list[int]], None] | None" = None
         self.is_ending = self.must_end = False  # only what it left behind is there yet; that is not to be waited for
+        self.last: object = None  # the signal that came last
         self.next_rest = 0.0  # time.monotonic(): not before that may the deadline "reap" be set
         self.warned: "set[str]" = set()
         self.actions: "dict[int, Callable[..., None]]" = {_signal.SIGCHLD: self.reap, _signal.SIGCONT: self.resume}
@@ -326,16 +324,22 @@ class Init:
                 time.sleep(PAUSE_AFTER_ERROR)
 
     def sleep(self) -> "_signal.struct_siginfo | None":
-        """The next signal; None when a deadline has come. The one place where tinyinit sleeps."""
+        """The next signal; None when a deadline has come. The one place where tinyinit sleeps.
+
+        Stopped or frozen until after the deadline (EINTR), CPython returns what lay on its stack, such as the last one.
+        """
         if not self.deadlines:
             return _signal.sigwaitinfo(ALL_SIGNALS)
         first = min(moment for moment, _ in self.deadlines.values())
         heard = ALL_SIGNALS - {_signal.SIGCHLD} if "reap" in self.deadlines else ALL_SIGNALS
-        return _signal.sigtimedwait(heard, min(max(first - time.monotonic(), 0.0), LONGEST_SLEEP))
+        event = _signal.sigtimedwait(heard, min(max(first - time.monotonic(), 0.0), LONGEST_SLEEP))
+        if event and time.monotonic() > first and (event.si_signo not in ALL_SIGNALS or event == self.last):
+            return None
+        return event
 
     def handle(self, event: "_signal.struct_siginfo") -> None:
         """Do what the table says for this signal; every other one is forwarded."""
-        number = event.si_signo
+        number, self.last = event.si_signo, event
         if number in IGNORED_BY_CPYTHON and event.si_pid == posix.getpid():
             return  # nobody sent it: our own write to a closed standard error, or past a file's size limit
         self.emit("came", signal=number, pid=event.si_pid, uid=event.si_uid, code=event.si_code)
@@ -360,8 +364,6 @@ class Init:
             self.warn(f"unexpected error, going on: {error!r}")
         except Exception:
             return
-
-    # -- forward
 
     def forward(self, number: int) -> None:
         """Send a signal that came on to COMMAND."""
@@ -395,8 +397,6 @@ class Init:
             return  # a zombie, about to be reaped
         except PermissionError:
             self.warn(f"may not send signal {number} to COMMAND (pid {self.main}), which runs as another user")
-
-    # -- stop and continue
 
     def resume(self, event: object = None) -> None:
         """SIGCONT came. Where that was a shell's fg, our group has the terminal, and the main group is to have it."""

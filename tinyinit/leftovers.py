@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Fields 3, 4, 9, 20, 22, 28 and 48 to 51 of /proc/PID/stat, as stat_fields() has them.
 STATE, PPID, FLAGS, NUM_THREADS, STARTTIME, STARTSTACK, ARGUMENTS_TO_ENVIRONMENT = 0, 1, 6, 17, 19, 25, slice(45, 49)
 PF_EXITING = 0x4  # one of the flags: it is in exit(2), where no signal reaches it (linux/sched.h)
+PF_KTHREAD = 0x200000  # another: it is a kernel thread
 SPARE = b"TINYINIT_SPARE=1"
 PASSES = 3  # a list of children may lack some that were forked, or whose siblings ended, while it was read: proc(5)
 PAUSE_BEFORE_LOOK = 0.1  # seconds in which what was just forked has become what it is to be
@@ -114,8 +115,8 @@ def look_up() -> "Children | None":
 
 
 def is_alive(stat: "list[bytes]") -> bool:
-    """Whether a process has not ended, and is not about to: neither a zombie, nor in exit(2)."""
-    return bool(stat) and stat[STATE] not in (b"Z", b"X") and not int(stat[FLAGS]) & PF_EXITING
+    """Whether a process has not ended, and is not about to, as in exit(2); and is not one of the kernel's own."""
+    return bool(stat) and stat[STATE] not in (b"Z", b"X") and not int(stat[FLAGS]) & (PF_EXITING | PF_KTHREAD)
 
 
 def image_in(stat: "list[bytes]") -> bytes:
@@ -149,16 +150,20 @@ def hold(pid: int) -> int:
 
 
 def alive(init: Init) -> "Iterator[tuple[int, bool]]":
-    """The PIDs of all that is alive below us, and whether each is left alone; as PID 1 of all in the namespace."""
+    """The PIDs of all that COMMAND has left alive, and whether each is spared; as PID 1 of all in the namespace."""
     children, own = look_up(), posix.getpid()
-    if init.is_pid_1:
+    began = int(init.began * posix.sysconf("SC_CLK_TCK")), init.main
+    if children and init.is_pid_1:
         found = [int(name) for name in posix.listdir("/proc") if name.isdigit() and name != "1"]
     else:
         found = children(own) if children else []
     for pid in found:  # which grows meanwhile
         stat = stat_fields(pid)
+        is_one_of_all = not init.is_pid_1 and children is not None
+        if is_one_of_all and (start_of(pid, stat), pid) < began:
+            continue  # it was our child before COMMAND
         is_left_alone = not init.is_pid_1 and is_spared(pid, stat)
-        if not init.is_pid_1 and not is_left_alone and children:
+        if is_one_of_all and not is_left_alone and children:
             found += children(pid)
         if is_alive(stat):
             yield pid, is_left_alone
@@ -264,7 +269,7 @@ class Descendants:
                     continue
                 below = (as_seen if is_member else children)(pid, has_one_thread=stat[NUM_THREADS] == b"1")
                 is_new = pid not in reached and parent not in before
-                if self.tells_left and numbers and is_new and is_alive(stat):
+                if self.tells_left and numbers and is_new and is_alive(stat) and pid != main:
                     self.init.emit("left", pid=pid)
                 is_there = group_of(pid) == main if is_member else self.send(pid, numbers if is_new else [0], held)
                 found += [(child, pid) for child in below if is_there]  # or they may be those of who got its PID

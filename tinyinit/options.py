@@ -99,7 +99,10 @@ def parse_switch(text: str) -> bool:
 
 
 def parse_target(text: str) -> str:
-    """Where a report goes: a path, `-` for standard error, or `fd:N`."""
+    """Where a report goes: a path, `-` for standard error, or `fd:N`, which is what /dev/fd/N means."""
+    for folder in ("/dev/fd/", "/proc/self/fd/"):
+        if text.startswith(folder) and is_number(text[len(folder) :]):
+            text = "fd:" + text[len(folder) :]
     if not text or "\0" in text or (text.startswith("fd:") and not (is_number(text[3:]) and len(text) < 10)):
         raise ValueError(f"{text!r} is no place for a report; write a path, - for standard error, or fd:3")
     return text

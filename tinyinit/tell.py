@@ -15,11 +15,12 @@ from tinyinit import __version__
 from tinyinit.account import Account, signature
 from tinyinit.cgroup import amount, read_file
 from tinyinit.deliver import append, deliver
-from tinyinit.init import TERMINATION_SIGNALS, write_line
+from tinyinit.init import ENOENT, TERMINATION_SIGNALS, write_line
 from tinyinit.leftovers import is_alive, stat_fields
 from tinyinit.narrate import describe_end
 from tinyinit.options import signal_name
-from tinyinit.why import FAULTS, kind_of_annotations, printable, size
+from tinyinit.processes import printable
+from tinyinit.why import FAULTS, kind_of_annotations, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,11 @@ ASKED_TO_END = [
 ]  # which is a reload as well
 
 # ---- the report -----------------------------------------------------------------------------------------------
+
+
+def shown(text: str) -> str:
+    """A text that a terminal may be given."""
+    return printable(text.encode("utf-8", "surrogateescape"))
 
 
 def signal_facts(number: int) -> Facts:
@@ -92,7 +98,9 @@ def reason(account: Account, kills: int) -> Facts:
         kind = "kill after"
     elif "parent died" in causes:
         kind = "parent died"
-    elif killer and killer not in account.init.sent:
+    elif account.was_typed():
+        kind = "terminal"
+    elif killer and killer not in account.init.sent | account.had:
         kind = "crash" if killer in FAULTS else "signal from elsewhere"
     else:
         asked = [number for number in account.last if number == killer or (not killer and number in ASKED_TO_END)]
@@ -100,7 +108,7 @@ def reason(account: Account, kills: int) -> Facts:
             number = max(asked, key=lambda each: account.last[each][0])
             at, sender = account.last[number]
             return {"kind": "signal forwarded", "signal": signal_facts(number), "at": at, "sender": sender}
-        kind = "exited"
+        kind = "signal forwarded" if killer else "exited"  # to all of a job at once, it may have come to COMMAND first
     signal = signal_facts(killer) if killer and kind != "exited" else None
     return {"kind": kind, "signal": signal, "at": moments.get(kind, at), "sender": sender}
 
@@ -161,7 +169,7 @@ def leftover_facts(account: Account) -> Facts:
         if not how and is_alive(stat_fields(pid)):
             how = "left" if account.init.options.leftovers == "leave" else "unkillable"
         elif not how:
-            how = "KILL" if 9 in account.sent_to_leftovers else "TERM" if account.sent_to_leftovers else "waited for"
+            how = "KILL" if 9 in account.sent_to_leftovers else account.how_most_ended()
         listed.append({**each, "how": how})
     count = max(account.count_left, len(account.left))
     return {"count": count, "listed": listed, "is_complete": count == len(listed)}
@@ -206,7 +214,7 @@ def report_of(account: Account, kills: int, text: str) -> Facts:
         "leftovers": leftover_facts(account),
         "signals": {"forwarded": {signal_name(number): count for number, count in sorted(account.forwarded.items())}},
         "events": {"listed": [event_facts(each) for each in account.events], "is_complete": not account.more_events},
-        "warnings": [printable(each)[:500] for each in sorted(account.init.warned)][:MOST_WARNINGS],
+        "warnings": [shown(each)[:500] for each in sorted(account.init.warned)][:MOST_WARNINGS],
     }
 
 
@@ -263,7 +271,7 @@ def rows_of(report: Facts) -> list[tuple[str, str]]:
         memory += f"; {report['memory']['oom_kills']} killed for want of it"
     found = report["processes"]
     forwarded = ", ".join(f"{name} {count}" for name, count in report["signals"]["forwarded"].items())
-    words = printable(" ".join(report["command"]["words"]))
+    words = shown(" ".join(report["command"]["words"]))
     return [
         ("command", f"{words if len(words) <= 100 else words[:97] + '...'} (pid {report['command']['pid']})"),
         ("ended", f"{describe(report)}; status {report['status']}"),
@@ -312,14 +320,19 @@ def attempt(account: Account, what: str, write: Callable[[], None]) -> None:
 
 
 def absolute(account: Account, path: str) -> str:
-    """A path as it was meant before we changed to `/`."""
-    return path if path == "-" or path.startswith(("/", "fd:")) else f"{account.folder}/{path}"
+    """A path as it was meant before we changed to `/`. OSError where that leads nowhere."""
+    if path == "-" or path.startswith(("/", "fd:")):
+        return path
+    if not account.folder:
+        raise FileNotFoundError(ENOENT, "the working directory was removed")
+    return f"{account.folder}/{path}"
 
 
 def write_termination_log(account: Account, report: Facts) -> None:
     """To where Kubernetes looks, but only if COMMAND has written nothing there."""
     path = absolute(account, account.init.options.termination_log)
-    if signature(path) == account.log:
+    found = signature(path)
+    if found == account.log or found[2:3] == (0,):
         deliver(path, termination_message(report))
 
 
@@ -328,8 +341,8 @@ def tell(account: Account, kills: int, text: str) -> None:
     options = account.init.options
     report = report_of(account, kills, text)
     if options.report:
-        target = absolute(account, options.report)
-        attempt(account, f"the report to {options.report!r}", lambda: deliver(target, encode(dict(report))))
+        what = f"the report to {options.report!r}"
+        attempt(account, what, lambda: deliver(absolute(account, options.report), encode(dict(report))))
         page = os.fsdecode(account.init.start.environ.get(b"GITHUB_STEP_SUMMARY", b""))
         if page and kind_of_annotations(options.annotations, account.init.start.environ) == "github":
             attempt(account, f"the summary to {page!r}", lambda: append(absolute(account, page), markdown(report)))

@@ -19,6 +19,7 @@ import _signal
 import posix
 import time
 
+from tinyinit.ending import name_of
 from tinyinit.init import Init, Start, write_line
 from tinyinit.leftovers import (
     MOST_NAMES,
@@ -31,7 +32,6 @@ from tinyinit.leftovers import (
     is_spared,
     look_up,
     parent_of,
-    read_file,
     start_of,
     stat_fields,
 )
@@ -49,11 +49,6 @@ WALK_SHARE = 8  # a tree is walked while it is smaller than one in so many of al
 STOPPED = (b"T", b"t")  # states of a process that cannot reap: proc(5)
 
 # ---- what /proc says ------------------------------------------------------------------------------------------
-
-
-def name_of(pid: int) -> str:
-    """`'node' (pid 12)`."""
-    return f"{read_file(f'/proc/{pid}/comm').decode('utf-8', 'replace').rstrip()!r} (pid {pid})"
 
 
 def is_zombie(stat: "list[bytes]") -> bool:

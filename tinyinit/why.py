@@ -59,17 +59,12 @@ def names(known: list[str], count: int) -> str:
     return ", ".join(known) + more
 
 
-def printable(text: str) -> str:
-    """All escaped that a terminal may obey or not show."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
 # ---- what needs KILL ------------------------------------------------------------------------------------------
 
 
 def name_leftovers(init: Init) -> tuple[list[str], int] | None:
     """Those that live although they got TERM: the first by name, and how many, at most MANY; None if there are none."""
-    found = [pid for pid, is_left_alone in islice(alive(init), MANY) if not is_left_alone]
+    found = [pid for pid, is_spared in islice(alive(init), MANY) if not is_spared and pid != init.main]
     return ([name_of(pid) for pid in found[:MOST_NAMES]], len(found)) if found else None
 
 
@@ -95,6 +90,8 @@ def memory(ending: Ending) -> str:
 def how_it_ended(ending: Ending, kills: int) -> str:
     """The main child's end, if it is one that nobody meant; else empty."""
     who, killer, options = main_child(ending), ending.killer, ending.init.options
+    if not ending.init.ended:
+        return f"{who} did not end, not even by KILL; see what it waits for"
     after = f"after {ending.init.ended - ending.init.began:.1f} s"
     killed = f"{who} was killed by {signal_name(killer)} {after}" if killer else ""
     if kills and killer == _signal.SIGKILL and killer not in ending.init.sent:
@@ -183,5 +180,7 @@ def folded(wanted: str, title: str) -> Iterator[None]:
         return
     name = f"tinyinit_{os.getpid()}"
     write_line(f"\x1b[0Ksection_start:{int(time.time())}:{name}[collapsed=true]\r\x1b[0Ktinyinit: {title}", prefix="")
-    yield
-    write_line(f"\x1b[0Ksection_end:{int(time.time())}:{name}\r\x1b[0K", prefix="")
+    try:
+        yield
+    finally:
+        write_line(f"\x1b[0Ksection_end:{int(time.time())}:{name}\r\x1b[0K", prefix="")
