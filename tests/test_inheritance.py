@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import StartTinyinit
-from helpers.running import PYTHON, TINYINIT, UNSHARE, program
+from helpers.running import PYTHON, TINYINIT, UNSHARE, is_settled, program, wait_until
 
 # Python's own handler for SIGINT is in the helper program's SigCgt, with and without tinyinit
 REPORT = program("report", "plain", "", "two words", "*", "-x", "--")
@@ -78,6 +78,7 @@ def test_open_descriptors_are_passed_on_and_then_closed(start: StartTinyinit) ->
     if not running.as_pid_1:  # else unshare, which waits outside, has it open
         assert os.read(reader, 1) == b"", "tinyinit keeps a descriptor open that COMMAND has closed"
     os.close(reader)
+    wait_until(lambda: is_settled(running.pid), "tinyinit to have all that it needs")
     assert os.readlink(f"/proc/{running.pid}/cwd") == "/"
     assert sorted(os.listdir(f"/proc/{running.pid}/fd"), key=int) == ["0", "1", "2"]
 

@@ -254,7 +254,7 @@ def test_descriptors_are_closed_at_once(start: StartTinyinit) -> None:
         *program("say", "fds:200", "count:500", "FDSTORE=1", "count:500", "BARRIER=1", "print:said", "sleep:0.3"),
     )
     running.read_until("said")
-    assert len(os.listdir(f"/proc/{running.pid}/fd")) == 4
+    wait_until(lambda: len(os.listdir(f"/proc/{running.pid}/fd")) == 4, "the descriptors to be closed")
     assert running.end()[:2] == (3, "said\nclosed\n")
 
 

@@ -62,7 +62,7 @@ def test_memory_does_not_grow_with_the_number_of_processes_reaped(start: StartTi
     running.process.stdin.write(b"\n")
     running.process.stdin.flush()
     running.read_until("pid: 1)")
-    wait_until(lambda: len(children(running.pid)) == 1, "all orphans to be reaped")
+    wait_until(lambda: len(children(running.pid)) == 1 and is_settled(running.pid), "all orphans to be reaped")
     assert private_memory(running.pid) - before <= 64
 
 

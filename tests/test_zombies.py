@@ -20,6 +20,8 @@ from conftest import StartTinyinit
 from helpers.running import PYTHON, Running, children, program, state, status_field, wait_until
 
 TTL = ("--zombie-ttl", "100ms")
+LONGER_TTL = ("--zombie-ttl", "500ms")  # where a parent is to have the processor in that time, on a busy machine too
+MORE_THAN_TWO_LONGER_TTL = 1.3  # seconds
 MORE_THAN_TWO_TTL = 0.4  # seconds: within it each zombie is seen to, and seen to again
 FORGOTTEN = "import subprocess, time; each = subprocess.Popen(['true']); time.sleep(60)"
 NODE = "setInterval(() => {}, 1000)"
@@ -39,10 +41,12 @@ def culprits() -> dict[str, list[str]]:
     return {name: words for name, words in CULPRITS.items() if is_there or name != "node"}
 
 
-def start_below(start: StartTinyinit, *options: str, culprits: Iterable[list[str]], **popen: Any) -> Running:
+def start_below(
+    start: StartTinyinit, *options: str, culprits: Iterable[list[str]], ttl: tuple[str, str] = TTL, **popen: Any
+) -> Running:
     """COMMAND is a shell that runs these as its children, and ends with 3 at a line."""
     script = "".join(f"{shlex.join(words)} < /dev/null & " for words in culprits) + "read line; exit 3"
-    return start(*options, *TTL, "--", "sh", "-c", script, stdin=subprocess.PIPE, **popen)
+    return start(*options, *ttl, "--", "sh", "-c", script, stdin=subprocess.PIPE, **popen)
 
 
 def end_command(running: Running) -> tuple[int, str]:
@@ -121,7 +125,7 @@ def test_nudge_helps_one_that_reaps_one_child_for_each_signal(start: StartTinyin
 
 def test_stop_lets_one_live_that_sigchld_helps(start_subreaper: StartTinyinit) -> None:
     """Longer than another TTL, but each time there are fewer zombies."""
-    running = start_below(start_subreaper, "--zombies", "stop", culprits=[program("tree", "hasty", 6)])
+    running = start_below(start_subreaper, "--zombies", "stop", culprits=[program("tree", "hasty", 6)], ttl=LONGER_TTL)
     pid = culprit_of(running)
     wait_until(lambda: not zombies(pid), "all zombies to be reaped")
     assert state(pid) == "S"
@@ -189,9 +193,9 @@ def test_ignore_is_the_default_and_says_nothing(start_subreaper: StartTinyinit) 
 
 def test_a_parent_that_is_stopped_is_not_blamed(start_subreaper: StartTinyinit) -> None:
     script = "sleep 0.1 & echo 'ready (pid: 1)'; kill -STOP $$; wait"
-    running = start_below(start_subreaper, "--zombies", "stop", culprits=[["sh", "-c", script]])
+    running = start_below(start_subreaper, "--zombies", "stop", culprits=[["sh", "-c", script]], ttl=LONGER_TTL)
     pid = culprit_of(running)
-    time.sleep(MORE_THAN_TWO_TTL)
+    time.sleep(MORE_THAN_TWO_LONGER_TTL)
     os.kill(pid, signal.SIGCONT)
     wait_until(lambda: state(pid) in ("", "Z"), "it to reap, and end")
     assert end_command(running) == (3, "")
