@@ -76,7 +76,7 @@ class Account(Ending):
         self.left_behind: "dict[int, dict[str, object]]" = {}
         self.count_left = 0
         self.sent_to_leftovers: "set[int]" = set()
-        init.tells_reaped = True
+        init.tells_all = True
         if resource:
             init.wait = self.wait
 

@@ -25,7 +25,6 @@ class Ending:
 
     def __init__(self, init: Init) -> None:
         self.init = init
-        self.had: "set[int]" = set()  # signals that came to us, as they would be sent on
         self.causes: "set[str]" = set()  # timeout, watchdog, kill after, parent died: why COMMAND was ended by us
         self.was_in_foreground = False
         self.left: "dict[int, str]" = {}  # what it has left behind, the first of them by name
@@ -38,12 +37,10 @@ class Ending:
 
     def listen(self, event: str, facts: "dict[str, int]") -> None:
         """Remember what may have to be told."""
-        if event == "came":
-            self.had.add(self.init.options.rewrite.get(facts["signal"], facts["signal"]))
-        elif event == "ended":
+        if event == "ended":
             self.look_at_terminal()
         elif event == "over":
-            self.had |= _signal.sigpending()  # sent to all of a job at once, it may have come to COMMAND first
+            self.init.sent |= _signal.sigpending()  # sent to all of a job at once, it may have come to COMMAND first
             self.tell()
         elif event == "left":
             pid = facts["pid"]
@@ -67,7 +64,7 @@ class Ending:
 
     def was_killed_by_another(self) -> bool:
         """Whether a signal killed the main child that was neither ours nor typed, nor that of a closed pipe."""
-        is_theirs = self.killer not in self.init.sent | self.had
+        is_theirs = self.killer not in self.init.sent
         return self.killer not in (0, _signal.SIGPIPE) and is_theirs and not self.was_typed()
 
     def was_typed(self) -> bool:
@@ -76,7 +73,7 @@ class Ending:
 
     def has_leaked(self) -> bool:
         """Whether COMMAND was content, unasked, and yet had left something behind that had to be ended."""
-        init, was_asked = self.init, not (self.init.sent | self.had).isdisjoint(TERMINATION_SIGNALS)
+        init, was_asked = self.init, not self.init.sent.isdisjoint(TERMINATION_SIGNALS)
         is_content = init.wait_status == 0 and init.status == 0 and not was_asked
         return bool(self.left) and is_content and init.options.leftovers == "stop"
 

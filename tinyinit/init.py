@@ -285,12 +285,12 @@ class Init:
         self.judge = self.own_status  # wait status of the main child: our exit status
         self.status: "int | None" = None  # ours, once the main child has ended
         self.wait_status, self.ended = 0, 0.0  # the main child's, and when it ended, by the same clock as `began`
-        self.wait, self.tells_reaped = posix.waitpid, False  # with what to reap, and whether that is an event
-        self.sent: "set[int]" = set()  # signals that went to the main child
+        self.wait, self.tells_all = posix.waitpid, False  # with what to reap; whether came, sent and reaped are events
+        self.sent: "set[int]" = set()  # signals that went to the main child, or came too late for it
         self.ending: object = None  # what tells of it
         self.signal_descendants: "Callable[[list[int]], None] | None" = None
         self.is_ending = self.must_end = False  # only what it left behind is there yet; that is not to be waited for
-        self.last: object = None  # the signal that came last
+        self.last = _signal.struct_siginfo((0,) * 7)  # the signal that came last
         self.next_rest = 0.0  # time.monotonic(): not before that may the deadline "reap" be set
         self.warned: "set[str]" = set()
         self.actions: "dict[int, Callable[..., None]]" = {_signal.SIGCHLD: self.reap, _signal.SIGCONT: self.resume}
@@ -306,7 +306,7 @@ class Init:
 
     def emit(self, event: str, **facts: int) -> None:
         """Offer an event to those who registered: started, came, sent, stopped, reaped, ended, left, leftovers..."""
-        for listener in self.listeners:
+        for listener in self.listeners if self.tells_all or event not in ("came", "sent") else ():
             try:
                 listener(event, facts)
             except Exception as error:
@@ -379,9 +379,9 @@ class Init:
 
     def send(self, number: int) -> None:
         """Send a signal to the main group, or to the main child where it has left that group, or alone was meant."""
+        self.sent.add(number)
         if self.status is not None:
             return self.send_to_leftovers([number])
-        self.sent.add(number)
         self.emit("sent", signal=number)
         in_group = not self.options.single_child
         try:
@@ -452,7 +452,7 @@ class Init:
             if pid == self.main:
                 self.main_changed(wait_status)
                 may_rest = False  # all must be known now
-            elif self.tells_reaped and (posix.WIFEXITED(wait_status) or posix.WIFSIGNALED(wait_status)):
+            elif self.tells_all and (posix.WIFEXITED(wait_status) or posix.WIFSIGNALED(wait_status)):
                 self.emit("reaped", pid=pid, wait_status=wait_status)
         else:
             self.next_rest = begin + 1.5 * REST

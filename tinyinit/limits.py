@@ -32,6 +32,7 @@ class Limits:
         self.command_status = b""  # what it says of itself
         init.judge = self.judge
         init.listeners.append(self.listen)
+        init.tells_all = True
 
     def listen(self, event: str, facts: "dict[str, int]") -> None:
         """Set the deadlines: --timeout from COMMAND's start on, --kill-after from the first termination signal on."""

@@ -59,4 +59,4 @@ def narrate(init: Init, start: Start) -> None:
             write_line(sentence(event, facts))
 
     init.listeners.append(tell)
-    init.tells_reaped = True
+    init.tells_all = True

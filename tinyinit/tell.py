@@ -100,7 +100,7 @@ def reason(account: Account, kills: int) -> Facts:
         kind = "parent died"
     elif account.was_typed():
         kind = "terminal"
-    elif killer and killer not in account.init.sent | account.had:
+    elif killer and killer not in account.init.sent:
         kind = "crash" if killer in FAULTS else "signal from elsewhere"
     else:
         asked = [number for number in account.last if number == killer or (not killer and number in ASKED_TO_END)]

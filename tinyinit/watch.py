@@ -118,7 +118,7 @@ class Watch:
         self.orphans = Orphans(self) if options.orphans != "keep" else None
         self.zombies = Zombies(self) if options.zombies != "ignore" else None
         init.listeners.append(self.listen)
-        init.tells_reaped = True
+        init.tells_all = True
 
     def looks_in(self, ttl: float) -> float:
         """How many looks later so many seconds have passed; not a number, and so never, if they are infinite."""
