@@ -428,7 +428,7 @@ def test_signals_to_leftovers_that_are_waited_for(start_subreaper: StartTinyinit
     running = start_subreaper("--report", path, *words, stdin=subprocess.PIPE)
     leftover = running.wait_ready()
     running.go_on()
-    wait_until(lambda: leftover in children(running.pid), "COMMAND to end")
+    wait_until(lambda: children(running.pid) == [leftover], "COMMAND to be reaped")
     running.send(signal.SIGUSR1)
     assert running.end()[0] == 5
     report = read(path)
