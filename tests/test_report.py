@@ -191,18 +191,20 @@ def test_who_was_adopted_and_from_when_to_when(start: StartTinyinit, path: Path)
     script = "(setsid sleep 0.3 &); (sh -c 'exit 4' &); sleep 0.8; exit 5"
     running = start("--report", path, "--", "sh", "-c", script)
     assert running.end()[0] == 5
-    processes = read(path)["processes"]
+    report = read(path)
+    processes = report["processes"]
     assert (processes["adopted"], processes["reaped"], processes["is_complete"]) == (2, 2, True)
     by_end = {each["how"]: each for each in processes["listed"]}
     assert set(by_end) == {"exited with status 0", "exited with status 4"}
     sleeper = by_end["exited with status 0"]
-    assert "sleep" in sleeper["command"]
-    assert 0.25 < sleeper["ended"] < 0.8
-    assert -0.05 <= sleeper["started"] <= sleeper["adopted"] <= sleeper["ended"]
+    assert re.search(r"sleep|setsid|sh", sleeper["command"]), "it may not have executed it yet"
+    assert 0.25 < sleeper["ended"] <= report["elapsed_seconds"]
+    assert 0 <= sleeper["started"] <= sleeper["adopted"] + 0.01, "by the kernel's clock ticks"
+    assert sleeper["adopted"] <= sleeper["ended"]
 
 
 def test_the_leftovers_by_name_and_by_how_they_ended(start: StartTinyinit, path: Path) -> None:
-    running = start("--report", path, "--grace", "300ms", "--", *program("behind", 5, "setsid", "deaf", "double_fork"))
+    running = start("--report", path, "--grace", "1", "--", *program("behind", 5, "setsid", "deaf", "double_fork"))
     assert running.end()[0] == 5
     leftovers = read(path)["leftovers"]
     assert leftovers["count"] == 3

@@ -41,7 +41,7 @@ def test_a_kill_from_elsewhere_is_told_and_is_not_out_of_memory(start: StartTiny
 
 def test_one_that_is_killed_at_once_may_have_been_out_of_memory(start: StartTinyinit) -> None:
     """Nobody has looked at the counters before."""
-    for _ in range(20):
+    for _ in range(100):
         err = start("--", "sh", "-c", "kill -KILL $$").end()[2]
         if "whether it was out of memory is not known" in line_of(err):
             return
@@ -250,12 +250,12 @@ def test_what_has_ended_but_was_not_reaped_is_no_leak(start_subreaper: StartTiny
 
 
 def test_what_needed_kill_is_told_by_name(start: StartTinyinit) -> None:
-    running = start("--grace", "300ms", "--", *program("behind", 5, "deaf", "deaf", "setsid"))
+    running = start("--grace", "1", "--", *program("behind", 5, "deaf", "deaf", "setsid"))
     status, _, err = running.end()
     assert status == 5
     names = r"'python3?[\d.]*' \(pid \d+\)"
     assert re.fullmatch(
-        rf"tinyinit: 2 processes that COMMAND left behind did not end on TERM in 0\.3 s, and got KILL: {names}, {names}; "
+        rf"tinyinit: 2 processes that COMMAND left behind did not end on TERM in 1 s, and got KILL: {names}, {names}; "
         "have them end on TERM, or raise --grace",
         line_of(err),
     )
