@@ -121,7 +121,7 @@ def test_what_is_below_an_orphan_is_ended_with_it(start: StartTinyinit) -> None:
 def test_an_orphan_with_tinyinit_spare_is_left_alone(start: StartTinyinit) -> None:
     running = start_orphan(start, "-v", *STOP, orphan="TINYINIT_SPARE=1 sleep 60 > /dev/null 2>&1")
     orphan = orphan_of(running)
-    time.sleep(MORE_THAN_TTL)
+    time.sleep(3 * MORE_THAN_TTL)
     assert state(orphan) == "S"
     status, err = end_command(running)
     assert (status, "warning" in err, err.count("alone, and what is below it")) == (
