@@ -14,7 +14,7 @@ except ImportError:  # a Python without it: what is used is not told
     resource = None  # type: ignore[assignment]
 
 from tinyinit.cgroup import Counters, own_cgroups
-from tinyinit.ending import Ending
+from tinyinit.ending import MOMENTS, Ending
 from tinyinit.init import Init, Start
 from tinyinit.leftovers import MANY, alive, look_up, start_of
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 50  # processes, of those that were adopted, and of those that were left behind
 MOST_EVENTS, MOST_SIGNALS = 100, 80  # signals leave room for what decides
-MOMENTS = ("timeout", "watchdog", "kill after", "parent died")
 TOLD = {"came": "signal came", "sent": "signal sent", "signalled": "process signalled", "ended": "main child ended",
         "leftovers": "leftovers signalled", "stopped": "stopped", "spared": "spared",
         **{moment: moment for moment in MOMENTS}}  # fmt: skip
@@ -57,9 +56,9 @@ class Account(Ending):
     """Remembers what the init tells, the first of each kind whole and the others as a number."""
 
     def __init__(self, init: Init, were_here: "set[int]", log: "tuple[int, ...]", folder: str) -> None:
-        super().__init__(init)
-        self.were_here, self.log, self.folder = were_here, log, folder
         cgroups = own_cgroups()
+        super().__init__(init, cgroups)
+        self.were_here, self.log, self.folder = were_here, log, folder
         self.pids = Counters("pids", ("pids.events", "pids.events"), *cgroups)
         self.cpu = Counters("cpu", ("cpu.stat", "cpu.stat"), *cgroups)
         self.started_at = time.time()

@@ -11,6 +11,7 @@ from tinyinit.cgroup import Memory, own_cgroups, read_file
 from tinyinit.init import EXIT_SIGNAL_BASE, TERMINATION_SIGNALS, Init, Start, on_terminal, write_line
 
 MOST_NAMES = 10  # processes that are named in the line
+MOMENTS = ("timeout", "watchdog", "kill after", "parent died")  # events: why COMMAND is ended by us
 FROM_TERMINAL = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)  # who typed that, or hung up, knows
 EXIT_OUT_OF_MEMORY = EXIT_SIGNAL_BASE + _signal.SIGKILL
 
@@ -23,13 +24,13 @@ def name_of(pid: int) -> str:
 class Ending:
     """Listens to the init; when all is over it says what there is to say, and sees to --oom-is-failure."""
 
-    def __init__(self, init: Init) -> None:
+    def __init__(self, init: Init, cgroups: "tuple[bytes, bytes] | None" = None) -> None:
         self.init = init
-        self.causes: "set[str]" = set()  # timeout, watchdog, kill after, parent died: why COMMAND was ended by us
+        self.causes: "set[str]" = set()  # those of MOMENTS that have come
         self.was_in_foreground = False
         self.left: "dict[int, str]" = {}  # what it has left behind, the first of them by name
         self.deaf: "tuple[list[str], int] | None" = None  # those that needed KILL: the first by name, and how many
-        self.memory = Memory(*own_cgroups())
+        self.memory = Memory(*(cgroups or own_cgroups()))
         if init.status is not None:
             self.memory.before = b""  # too late: who was killed before it started is not told from who was later
             self.look_at_terminal()
@@ -49,7 +50,7 @@ class Ending:
             from tinyinit.why import name_leftovers
 
             self.deaf = name_leftovers(self.init)
-        elif event in ("timeout", "watchdog", "kill after", "parent died") and not self.init.ended:
+        elif event in MOMENTS and not self.init.ended:
             self.causes.add(event)
 
     def look_at_terminal(self) -> None:

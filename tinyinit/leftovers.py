@@ -159,12 +159,12 @@ def alive(init: Init) -> "Iterator[tuple[int, bool]]":
         found = children(own) if children else []
     for pid in found:  # which grows meanwhile
         stat = stat_fields(pid)
-        is_one_of_all = not init.is_pid_1 and children is not None
-        if is_one_of_all and (start_of(pid, stat), pid) < began:
-            continue  # it was our child before COMMAND
-        is_left_alone = not init.is_pid_1 and is_spared(pid, stat)
-        if is_one_of_all and not is_left_alone and children:
-            found += children(pid)
+        is_left_alone = False
+        if children and not init.is_pid_1:
+            if (start_of(pid, stat), pid) < began:
+                continue  # it was our child before COMMAND
+            is_left_alone = is_spared(pid, stat)
+            found += [] if is_left_alone else children(pid)
         if is_alive(stat):
             yield pid, is_left_alone
 

@@ -5,6 +5,7 @@ account.py imports this at the very end, when COMMAND no longer waits for anythi
 
 from __future__ import annotations
 
+import _signal
 import json
 import os
 import posix
@@ -17,6 +18,7 @@ from tinyinit.cgroup import amount, read_file
 from tinyinit.deliver import append, deliver
 from tinyinit.init import ENOENT, TERMINATION_SIGNALS, write_line
 from tinyinit.leftovers import is_alive, stat_fields
+from tinyinit.limits import EXIT_TIMED_OUT
 from tinyinit.narrate import describe_end
 from tinyinit.options import signal_name
 from tinyinit.processes import printable
@@ -90,11 +92,11 @@ def reason(account: Account, kills: int) -> Facts:
     moments = {str(event["what"]): event["at"] for event in account.events}
     sender: Any = None
     at: Any = None
-    if kills and killer == 9 and killer not in account.init.sent:
+    if kills and killer == _signal.SIGKILL and killer not in account.init.sent:
         kind = "out of memory"
-    elif status == 124 and causes & {"timeout", "watchdog"}:
+    elif status == EXIT_TIMED_OUT and causes & {"timeout", "watchdog"}:
         kind = "timeout" if "timeout" in causes else "watchdog"
-    elif "kill after" in causes and killer == 9:
+    elif "kill after" in causes and killer == _signal.SIGKILL:
         kind = "kill after"
     elif "parent died" in causes:
         kind = "parent died"
@@ -169,7 +171,7 @@ def leftover_facts(account: Account) -> Facts:
         if not how and is_alive(stat_fields(pid)):
             how = "left" if account.init.options.leftovers == "leave" else "unkillable"
         elif not how:
-            how = "KILL" if 9 in account.sent_to_leftovers else account.how_most_ended()
+            how = "KILL" if _signal.SIGKILL in account.sent_to_leftovers else account.how_most_ended()
         listed.append({**each, "how": how})
     count = max(account.count_left, len(account.left))
     return {"count": count, "listed": listed, "is_complete": count == len(listed)}
@@ -237,9 +239,8 @@ def termination_message(report: Facts) -> bytes:
     }
     for part in ("processes", "leftovers"):
         short[part] = {name: value for name, value in report[part].items() if name not in ("listed", "is_complete")}
-    message = (report["message"] or describe(report)).encode()[:LONGEST_MESSAGE].decode(
-        "utf-8", "ignore"
-    ).encode() + b"\n"
+    cut = (report["message"] or describe(report)).encode()[:LONGEST_MESSAGE]
+    message = cut.decode("utf-8", "ignore").encode() + b"\n"
     for part in ("", "command", "signals", "cpu", "pids", "memory"):
         short.pop(part, None)
         text = json.dumps(short, separators=(",", ":")).encode()
@@ -293,10 +294,10 @@ def summarize(account: Account, report: Facts) -> None:
     """--summary: the short table on standard error, its status in colour on a terminal."""
     has_colour = os.isatty(2) and not account.init.start.environ.get(b"NO_COLOR")
     for name, text in rows_of(report):
-        shown = f"{name:9}  {text}"
+        row = f"{name:9}  {text}"
         if name == "ended" and has_colour:
-            shown = f"\x1b[{31 if report['status'] else 32}m{shown}\x1b[0m"
-        write_line(shown)
+            row = f"\x1b[{31 if report['status'] else 32}m{row}\x1b[0m"
+        write_line(row)
 
 
 def markdown(report: Facts) -> bytes:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tinyinit.ending import MOST_NAMES, Ending, name_of
 from tinyinit.init import Init, write_line
 from tinyinit.leftovers import MANY, alive
+from tinyinit.limits import EXIT_TIMED_OUT
 from tinyinit.options import signal_name
 
 if TYPE_CHECKING:
@@ -96,11 +97,11 @@ def how_it_ended(ending: Ending, kills: int) -> str:
     killed = f"{who} was killed by {signal_name(killer)} {after}" if killer else ""
     if kills and killer == _signal.SIGKILL and killer not in ending.init.sent:
         return f"{killed}: {memory(ending)}"
-    if "timeout" in ending.causes and ending.init.status == 124:
+    if "timeout" in ending.causes and ending.init.status == EXIT_TIMED_OUT:
         needed = ", and it needed KILL" if killer == _signal.SIGKILL else ""
         limit = f"its --timeout of {options.timeout:g} s had passed{needed}"
         return f"{who} was ended {after}: {limit}; see above what was running, or give it more time"
-    if "watchdog" in ending.causes and ending.init.status == 124:
+    if "watchdog" in ending.causes and ending.init.status == EXIT_TIMED_OUT:
         return f"{who} was ended {after}: it had shown no sign of life; see what it waited for, or raise --watchdog"
     if "kill after" in ending.causes and killer == _signal.SIGKILL:
         what = "the time after which it is killed had passed since it was asked to end"
