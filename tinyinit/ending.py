@@ -33,13 +33,13 @@ class Ending:
         self.memory = Memory(*(cgroups or own_cgroups()))
         if init.status is not None:
             self.memory.before = b""  # too late: who was killed before it started is not told from who was later
-            self.look_at_terminal()
+            self.look_at_terminal(init.wait_status)
         init.listeners.append(self.listen)
 
     def listen(self, event: str, facts: "dict[str, int]") -> None:
         """Remember what may have to be told."""
         if event == "ended":
-            self.look_at_terminal()
+            self.look_at_terminal(facts["wait_status"])
         elif event == "over":
             self.init.sent |= _signal.sigpending()  # sent to all of a job at once, it may have come to COMMAND first
             self.tell()
@@ -53,9 +53,10 @@ class Ending:
         elif event in MOMENTS and not self.init.ended:
             self.causes.add(event)
 
-    def look_at_terminal(self) -> None:
-        """Whether COMMAND had the terminal, now that it has ended, but before we take it back."""
-        self.was_in_foreground = on_terminal(posix.tcgetpgrp) == self.init.main
+    def look_at_terminal(self, wait_status: int) -> None:
+        """Whether COMMAND had the terminal, now that it was killed, but before we take it back."""
+        if posix.WIFSIGNALED(wait_status):
+            self.was_in_foreground = on_terminal(posix.tcgetpgrp) == self.init.main
 
     @property
     def killer(self) -> int:
