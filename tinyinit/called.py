@@ -13,7 +13,6 @@ import posix
 import sys
 
 from tinyinit.init import (
-    ENOENT,
     EXIT_CANNOT,
     EXIT_NOT_RUNNABLE,
     Init,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 KILL_ALL = _signal.SIGRTMAX - 2  # from run(): no more grace; those above are parent.py's and notify.py's
-EACCES, ENOTDIR = 13, 20  # errno(3)
+EACCES, ENOENT, ENOTDIR = 13, 2, 20  # errno(3)
 
 
 class Program(Start):
@@ -40,14 +39,24 @@ class Program(Start):
 
     def __init__(self, words: "list[bytes]", paths: "list[bytes]", mask: "Iterable[int]") -> None:
         super().__init__([], mask)
-        self.command, self.paths = words, paths
+        self.command, self.candidates = words, paths
         ours = {name: value for name, value in posix.environ.items() if name.startswith(b"TINYINIT_")}
         self.environ.update(ours)  # they are the caller's options for somebody else
 
-    def execute(self) -> "NoReturn":
+    def paths(self) -> "list[bytes]":
+        """Where COMMAND may be: the caller has said it."""
+        return self.candidates
+
+    def fork(self) -> int:
+        """By fork(2) and execve(2), without sh."""
+        from tinyinit.child import fork
+
+        return fork(self, self.execute)
+
+    def execute(self, start: Start) -> "NoReturn":
         """Become COMMAND. Refusal if that cannot be, with the first errno that is not about a missing file."""
         errno = 0
-        for path in self.paths:
+        for path in self.candidates:
             try:
                 if not self.command[0]:  # which CPython refuses as argv[0]
                     raise OSError(EACCES, "")

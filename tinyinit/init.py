@@ -43,7 +43,6 @@ TIME_LIMITS = {"timeout", "evidence", "kill after", "watchdog"}  # those deadlin
 IGNORED_BY_CPYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ)  # at its start; COMMAND gets the default
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
-ENOENT, ENOEXEC = 2, 8  # errno(3); the module of that name makes a table of all
 COERCED_LOCALES = (b"C.UTF-8", b"C.utf8", b"UTF-8")  # what CPython puts into LC_CTYPE in the C locale (PEP 538)
 DEFAULT_PATH = b"/bin:/usr/bin"  # where execvp(3) looks when PATH is not set
 LONGEST_LINE = 4096  # bytes: PIPE_BUF, so that a line is written whole or not at all (pipe(7))
@@ -179,11 +178,11 @@ def on_terminal(call: "Callable[..., int | None]", *arguments: int) -> "int | No
         return None
 
 
-# ---- the child's side -----------------------------------------------------------------------------------------
+# ---- start ----------------------------------------------------------------------------------------------------
 
 
 class Start:
-    """COMMAND and what it is to have. Not by posix_spawn(3): it sets no terminal, LISTEN_PID, or SIGCHLD as ignored."""
+    """COMMAND and what it is to have."""
 
     def __init__(self, words: "list[str]", mask: "Iterable[int]") -> None:
         self.command = [word.encode(sys.getfilesystemencoding(), "surrogateescape") for word in words]
@@ -193,72 +192,36 @@ class Start:
         self.listens = self.environ.get(b"LISTEN_PID") == str(posix.getpid()).encode()  # sd_listen_fds(3)
         self.has_terminal = on_terminal(posix.tcgetpgrp) == posix.getpgrp()
 
+    def paths(self) -> "list[bytes]":
+        """Where COMMAND may be, as execvp(3) has it; nowhere if its name is empty, which argv[0] must not be."""
+        name = self.command[0]
+        folders = self.environ.get(b"PATH", DEFAULT_PATH).split(b":") if b"/" not in name else [b""]
+        return [folder + b"/" + name if folder else name for folder in folders if name]
+
     def run(self) -> int:
         """Start COMMAND as leader of a new process group, and return its PID. Refusal if it does not run.
 
-        A pipe that exec closes says that it runs, or carries the reason why it does not.
+        By posix_spawn(3), which unlike fork(2) copies no page tables, but cannot set all that COMMAND may be to have.
         """
-        reader, writer = posix.pipe()
-        try:
-            pid = posix.fork()
-        except OSError as failure:
-            from tinyinit.explain import cannot_run
+        if not (self.has_terminal or self.listens or self.ignores_sigchld):
+            for path in self.paths():
+                if posix.access(path, posix.X_OK):
+                    try:
+                        return self.spawn(path)
+                    except (OSError, ValueError):
+                        break  # fork() will find out why, and whether sh can run it
+        return self.fork()
 
-            raise cannot_run(self.command[0], b"", failure) from None
-        if pid == 0:
-            self.become_command(writer)
-        posix.close(writer)
-        report = posix.read(reader, LONGEST_LINE)
-        posix.close(reader)
-        if report:
-            posix.waitpid(pid, 0)
-            take_terminal_back(pid)
-            status, errno, reason = report.decode("utf-8", "surrogateescape").split(" ", 2)
-            raise Refusal(reason, int(status), int(errno))
-        return pid
+    def spawn(self, path: bytes) -> int:
+        """Start this file. OSError, or ValueError for words that are none for the kernel."""
+        default = IGNORED_BY_CPYTHON
+        return posix.posix_spawn(path, self.command, self.environ, setpgroup=0, setsigmask=self.mask, setsigdef=default)
 
-    def become_command(self, report: int) -> "NoReturn":
-        """In the forked child: set what tinyinit has changed for itself, and exec."""
-        try:
-            posix.setpgid(0, 0)
-            if self.has_terminal:
-                on_terminal(posix.tcsetpgrp, posix.getpid())  # SIGTTOU is blocked: allowed from the background
-            if self.listens:
-                self.environ[b"LISTEN_PID"] = str(posix.getpid()).encode()
-                self.environ.pop(b"LISTEN_PIDFDID", None)  # tinyinit's too, and not ours to work out
-            for number in IGNORED_BY_CPYTHON:
-                _signal.signal(number, _signal.SIG_DFL)
-            if self.ignores_sigchld:
-                _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, self.mask)
-            self.execute()
-        except BaseException as error:  # whatever it is: there must not be a second tinyinit
-            refusal = error if isinstance(error, Refusal) else Refusal(f"cannot start COMMAND: {error!r}")
-            text = f"{refusal.status} {refusal.errno} {refusal}".encode("utf-8", "surrogateescape")
-            posix.write(report, text[:LONGEST_LINE])
-        finally:
-            posix._exit(EXIT_CANNOT)
+    def fork(self) -> int:
+        """The same by fork(2) and execve(2)."""
+        from tinyinit.child import execute, fork
 
-    def execute(self) -> "NoReturn":
-        """Become COMMAND, found and if need be given to sh as execvp(3) does. Refusal if that cannot be."""
-        name, found = self.command[0], (b"", OSError(ENOENT, posix.strerror(ENOENT)))
-        folders = self.environ.get(b"PATH", DEFAULT_PATH).split(b":") if b"/" not in name else [b""]
-        for path in [
-            folder + b"/" + name if folder else name for folder in folders if name
-        ]:  # argv[0] must not be empty
-            try:
-                try:
-                    posix.execve(path, self.command, self.environ)
-                except OSError as failure:
-                    if failure.errno != ENOEXEC:
-                        raise
-                    posix.execve(b"/bin/sh", [b"/bin/sh", path, *self.command[1:]], self.environ)
-            except OSError as failure:
-                if not found[0] or not isinstance(failure, (FileNotFoundError, NotADirectoryError)):
-                    found = (path, failure)
-        from tinyinit.explain import cannot_run
-
-        raise cannot_run(name, found[0], found[1])
+        return fork(self, execute)
 
 
 def take_terminal_back(group: int) -> None:
@@ -306,7 +269,7 @@ class Init:
 
     def emit(self, event: str, **facts: int) -> None:
         """Offer an event to those who registered: started, came, sent, stopped, reaped, ended, left, leftovers..."""
-        for listener in self.listeners if self.tells_all or event not in ("came", "sent") else ():
+        for listener in self.listeners:
             try:
                 listener(event, facts)
             except Exception as error:
@@ -342,7 +305,8 @@ class Init:
         number, self.last = event.si_signo, event
         if number in IGNORED_BY_CPYTHON and event.si_pid == posix.getpid():
             return  # nobody sent it: our own write to a closed standard error, or past a file's size limit
-        self.emit("came", signal=number, pid=event.si_pid, uid=event.si_uid, code=event.si_code)
+        if self.tells_all:
+            self.emit("came", signal=number, pid=event.si_pid, uid=event.si_uid, code=event.si_code)
         action = self.actions.get(number)
         action(event) if action else self.forward(number)
 
@@ -382,7 +346,8 @@ class Init:
         self.sent.add(number)
         if self.status is not None:
             return self.send_to_leftovers([number])
-        self.emit("sent", signal=number)
+        if self.tells_all:
+            self.emit("sent", signal=number)
         in_group = not self.options.single_child
         try:
             if in_group:
@@ -548,7 +513,8 @@ class Init:
 
 
 def let_go(kept: "set[int]") -> None:
-    """Keep nothing alive by accident: no file system by a working directory, no pipe by a descriptor."""
+    """Keep nothing by accident: no file system by a working directory, no pipe by a descriptor, no names of modules."""
+    sys.path_importer_cache.clear()  # what all files in site-packages are called
     try:
         posix.chdir("/")
         opened = [int(name) for name in posix.listdir("/proc/self/fd")]

@@ -8,10 +8,11 @@ command line of a process in state D lies in memory whose lock that process may 
 from __future__ import annotations
 
 import _signal
+import errno
 import os
 import time
 
-from tinyinit.init import ENOENT, EXIT_SIGNAL_BASE, TERMINATION_SIGNALS, Refusal
+from tinyinit.init import EXIT_SIGNAL_BASE, TERMINATION_SIGNALS, Refusal
 from tinyinit.options import is_number
 
 TYPE_CHECKING = False
@@ -102,7 +103,7 @@ def read_processes() -> dict[int, Process]:
     lines = (read_start(f"/proc/{name}/stat") for name in os.listdir("/proc") if is_number(name))
     found = {process.pid: process for process in map(parse_stat, lines) if process}
     if not found:
-        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), "/proc/self")
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/proc/self")
     return found
 
 

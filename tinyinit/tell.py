@@ -6,6 +6,7 @@ account.py imports this at the very end, when COMMAND no longer waits for anythi
 from __future__ import annotations
 
 import _signal
+import errno
 import json
 import os
 import posix
@@ -16,7 +17,7 @@ from tinyinit import __version__
 from tinyinit.account import Account, signature
 from tinyinit.cgroup import amount, read_file
 from tinyinit.deliver import append, deliver
-from tinyinit.init import ENOENT, TERMINATION_SIGNALS, write_line
+from tinyinit.init import TERMINATION_SIGNALS, write_line
 from tinyinit.leftovers import is_alive, stat_fields
 from tinyinit.limits import EXIT_TIMED_OUT
 from tinyinit.narrate import describe_end
@@ -325,7 +326,7 @@ def absolute(account: Account, path: str) -> str:
     if path == "-" or path.startswith(("/", "fd:")):
         return path
     if not account.folder:
-        raise FileNotFoundError(ENOENT, "the working directory was removed")
+        raise FileNotFoundError(errno.ENOENT, "the working directory was removed")
     return f"{account.folder}/{path}"
 
 
