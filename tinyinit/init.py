@@ -205,11 +205,11 @@ class Start:
         """
         if not (self.has_terminal or self.listens or self.ignores_sigchld):
             for path in self.paths():
-                if posix.access(path, posix.X_OK):
-                    try:
+                try:
+                    if posix.access(path, posix.X_OK):
                         return self.spawn(path)
-                    except (OSError, ValueError):
-                        break  # fork() will find out why, and whether sh can run it
+                except (OSError, ValueError):
+                    break  # fork() will find out why, and whether sh can run it
         return self.fork()
 
     def spawn(self, path: bytes) -> int:
