@@ -3,10 +3,11 @@
 #   make test PYTHONS="3.9 3.13"        only these Pythons, the last of which runs all that needs but one
 #   make image BASE=debian:12           another base image than the Dockerfile's
 #   make bench BENCH=quick
+#   make pyz INTERPRETER=/usr/local/bin/python3     where it is not to be looked for in PATH
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint bench image clean
+.PHONY: help demo test lint bench pyz image clean
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -17,7 +18,7 @@ help: ## list the verbs
 ifneq ($(origin VERSIONS), command line)
 # One of the packages may be Python itself, so only a second make can know which versions there are.
 
-demo test lint bench:
+demo test lint bench pyz:
 	@tools/setup packages $@
 	@versions="$(or $(PYTHONS),$$(tools/setup versions))" && $(MAKE) --keep-going VERSIONS="$$versions" $@
 
@@ -25,7 +26,8 @@ else
 WORKERS = $$(( 2 * $$(nproc) )) # most of the time they wait
 NEWEST := $(lastword $(VERSIONS))
 BIN := .venv/$(NEWEST)/bin
-SOURCES := pyproject.toml setup.py $(wildcard launcher/* tinyinit/*.py tinyinit/report.*) tinyinit/py.typed
+SOURCES := pyproject.toml setup.py $(wildcard launcher/tinyinit* tinyinit/*.py tinyinit/report.*) tinyinit/py.typed
+WITH_BOTH_FORMS := $(firstword $(VERSIONS)) $(NEWEST) # of the command; with the others the zipapp has but its own tests
 UNIT_TESTS := $(VERSIONS:%=unit-tests-%)
 INSTALLED := $(VERSIONS:%=.venv/%/installed)
 INTERPRETERS := $(VERSIONS:%=.venv/%/bin/python)
@@ -37,7 +39,7 @@ demo: .venv/$(NEWEST)/installed ## the article's scenario for real: without tiny
 test: $(UNIT_TESTS) integration-tests ## unit tests on every Python from 3.9 on, then integration tests in real containers
 
 $(UNIT_TESTS): unit-tests-%: .venv/%/installed
-	@.venv/$*/bin/pytest -n $(WORKERS) tests
+	@.venv/$*/bin/pytest -n $(WORKERS) $(if $(filter $*,$(WITH_BOTH_FORMS)),,--form installed) tests
 
 integration-tests: .venv/$(NEWEST)/integration
 	@$(BIN)/pytest integration
@@ -52,6 +54,10 @@ lint: .venv/$(NEWEST)/linters ## ruff, mypy --strict, shellcheck
 
 bench: .venv/$(NEWEST)/installed ## what it costs, beside tini, dumb-init and catatonit
 	@$(BIN)/python integration/bench/run.py
+
+pyz: .venv/$(NEWEST)/bin/python ## one file to copy: dist/tinyinit.pyz, which needs nothing but a Python
+	@$(BIN)/python tools/pyz.py $(INTERPRETER:%=--interpreter %) dist/tinyinit.pyz \
+	    $(foreach version,$(VERSIONS),"$$(tools/setup python $(version))")
 
 # A link that leads nowhere, because its Python is gone, does not exist for make either.
 $(INTERPRETERS): .venv/%/bin/python:

@@ -7,13 +7,24 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import pyz
 
-from helpers.running import UNPRIVILEGED, UNSHARE, Running, descendants, end_descendants, wait_until
+from helpers.running import (
+    INSTALLED,
+    TINYINIT,
+    UNPRIVILEGED,
+    UNSHARE,
+    Running,
+    descendants,
+    end_descendants,
+    wait_until,
+)
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -31,6 +42,42 @@ def pytest_sessionstart() -> None:
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+FORMS = ("installed", "pyz")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--form", choices=FORMS, help="test with one form of the command what is tested with both")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Whatever runs the command is run with both forms of it, but for what is about one, or about others as well."""
+    runs_it = hasattr(metafunc.module, "TINYINIT") or any(name.startswith("start") for name in metafunc.fixturenames)
+    marker, only = metafunc.definition.get_closest_marker("form"), metafunc.config.getoption("form")
+    both = (only,) if only else FORMS
+    forms = marker.args if marker else both if runs_it else ("installed",)
+    metafunc.parametrize("form", forms, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tinyinit.pyz, made for this Python."""
+    out = tmp_path_factory.mktemp("archive") / "tinyinit.pyz"
+    for folder in list(out.parents)[:3]:
+        folder.chmod(0o755)
+    pyz.write_archive(out, sys.executable, [sys.executable])
+    return out
+
+
+@pytest.fixture(scope="session", autouse=True)
+def form(request: pytest.FixtureRequest) -> Iterator[str]:
+    """TINYINIT is the installed command, or tinyinit.pyz."""
+    target = request.getfixturevalue("archive") if request.param == "pyz" else INSTALLED
+    Path(TINYINIT).parent.mkdir(mode=0o755)
+    Path(TINYINIT).symlink_to(target)
+    yield request.param
+    shutil.rmtree(Path(TINYINIT).parent)
 
 
 @pytest.fixture(scope="session")

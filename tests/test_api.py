@@ -21,6 +21,8 @@ from conftest import StartTinyinit
 from helpers.running import PROGRAMS, Running, children, descendants, end_descendants, program, state, wait_until
 from helpers.terminal import Terminal
 
+pytestmark = pytest.mark.form("installed")
+
 AFTER_GRACE = 1.0  # seconds
 SLEEP = "sleep 60 & sleep 60"
 BOTH: tuple[Callable[..., Any], ...] = (subprocess.run, tinyinit.run)

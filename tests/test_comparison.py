@@ -28,6 +28,8 @@ from helpers.running import (
 )
 from helpers.terminal import Terminal
 
+pytestmark = pytest.mark.form("installed")
+
 README = Path(__file__).parent.parent / "README.md"
 PEERS = ("tinyinit", "tini", "dumb-init", "catatonit")
 SHORT = 4.0  # seconds, after which a peer is believed to be hanging

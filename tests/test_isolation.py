@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import pyz
 
 from conftest import StartTinyinit
-from helpers.running import TINYINIT
+from helpers.running import INSTALLED, TINYINIT
 
 ALLOWED_IMPORTS = {"tinyinit", "tinyinit.init", "_prctl"}
+of_the_launcher = pytest.mark.form("installed")
 
 
 @pytest.fixture
@@ -64,8 +66,9 @@ def test_hostile_modules_are_not_imported(start: StartTinyinit, trap: Path) -> N
         assert "trapped" not in err + out
 
 
-def test_only_built_in_modules_and_python_prctl_are_imported() -> None:
-    words = [sys.executable, "-IS", "-X", "importtime", TINYINIT + "-python", "--", "true"]
+def test_only_built_in_modules_and_python_prctl_are_imported(form: str) -> None:
+    run = [INSTALLED + "-python"] if form == "installed" else ["-c", pyz.CODE, TINYINIT]
+    words = [sys.executable, "-IS", "-X", "importtime", *run, "--", "true"]
     err = subprocess.run(words, check=True, capture_output=True, text=True).stderr
     imported = set(re.findall(r"^import time: .*\| *(\S+)$", err, re.MULTILINE)) - {"package"}
     own_start = subprocess.run(
@@ -77,9 +80,11 @@ def test_only_built_in_modules_and_python_prctl_are_imported() -> None:
         "tinyinit.ending",
         "tinyinit.cgroup",
     }  # a moment after COMMAND's start, should it still run then
-    assert imported - floor - set(sys.builtin_module_names) - later == ALLOWED_IMPORTS
+    of_the_archive = {"boot", "zipimport"} if form == "pyz" else set()
+    assert imported - floor - set(sys.builtin_module_names) - later - of_the_archive == ALLOWED_IMPORTS
 
 
+@of_the_launcher
 @pytest.mark.skipif(not shutil.which("strace") and not os.environ.get("CI"), reason="needs strace")
 def test_the_mask_is_set_before_anything_of_ours_is_opened(tmp_path: Path) -> None:
     log = tmp_path / "log"
@@ -104,7 +109,7 @@ def test_called_by_name_by_path_and_through_links(start: StartTinyinit, tmp_path
     for path in (link, second, folder / "tinyinit"):
         assert start("echo", "x", command=[str(path)]).end() == (0, "x\n", "")
     assert start("echo", "x", command=["./second"], cwd=tmp_path).end() == (0, "x\n", "")
-    assert start("echo", "x", command=["../bin/tinyinit"], cwd=Path(TINYINIT).parent).end() == (0, "x\n", "")
+    assert start("echo", "x", command=[f"../{folder.resolve().name}/tinyinit"], cwd=folder).end() == (0, "x\n", "")
 
 
 def test_an_empty_environment_and_an_empty_path(start: StartTinyinit) -> None:
@@ -120,6 +125,7 @@ def test_an_unreadable_working_directory(start: StartTinyinit, tmp_path: Path) -
     )
 
 
+@of_the_launcher
 def test_python_m_tinyinit(start: StartTinyinit, trap: Path) -> None:
     """Isolated with -I; without it at least nothing is imported from the working directory once it runs."""
     for module in ("_prctl", "ctypes", "select"):
@@ -136,6 +142,7 @@ def test_python_m_tinyinit(start: StartTinyinit, trap: Path) -> None:
     assert start("--", *script, command=[sys.executable, "-m", "tinyinit"], cwd=half).end()[::2] == (4, "")
 
 
+@of_the_launcher
 @pytest.mark.parametrize(
     ("first_line", "message"),
     [
@@ -150,12 +157,13 @@ def test_a_broken_installation_is_said(
     start: StartTinyinit, tmp_path: Path, first_line: str | None, message: str
 ) -> None:
     launcher, script = tmp_path / "tinyinit", tmp_path / "tinyinit-python"
-    shutil.copy(TINYINIT, launcher)
+    shutil.copy(INSTALLED, launcher)
     if first_line is not None:
         script.write_text(first_line)
     assert start("true", command=[str(launcher)]).end() == (125, "", message.format(script))
 
 
+@of_the_launcher
 @pytest.mark.parametrize(
     "head",
     ["#!/bin/sh\n'''exec' \"{}\" \"$0\" \"$@\"\n' '''\n", "#!/bin/sh\n'''exec' {} \"$0\" \"$@\"\n' '''\n"],
@@ -167,9 +175,9 @@ def test_an_interpreter_whose_path_is_too_long_for_a_first_line(
     """Installers write a script for sh then; the launcher reads the path from that."""
     home = tmp_path / "bin"
     home.mkdir()
-    shutil.copy(TINYINIT, home / "tinyinit")
-    text = Path(TINYINIT + "-python").read_text().partition("\n")[2]
-    text = text.replace("__file__[:-20]", repr(str(Path(TINYINIT).parent.parent)))
+    shutil.copy(INSTALLED, home / "tinyinit")
+    text = Path(INSTALLED + "-python").read_text().partition("\n")[2]
+    text = text.replace("__file__[:-20]", repr(str(Path(INSTALLED).parent.parent)))
     (home / "tinyinit-python").write_text(head.format(sys.executable) + text)
     assert start("echo", "x", command=[str(home / "tinyinit")]).end() == (0, "x\n", "")
 
@@ -193,6 +201,7 @@ def launcher(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
+@of_the_launcher
 @pytest.mark.parametrize("has_proc", [True, False], ids=["with proc", "without proc"])
 @pytest.mark.parametrize("call", ["./tinyinit", "./link", "../other/tinyinit", "../folder/../other/link", "{}/link"])
 def test_the_launcher_finds_its_script(launcher: Path, namespaces: None, has_proc: bool, call: str) -> None:
@@ -204,6 +213,7 @@ def test_the_launcher_finds_its_script(launcher: Path, namespaces: None, has_pro
     assert out == f"{options} {launcher}/tinyinit-python a b -- \n"
 
 
+@of_the_launcher
 def test_the_launcher_hands_the_inherited_mask_on(launcher: Path) -> None:
     def block() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGTERM, signal.SIGRTMAX})

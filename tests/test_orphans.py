@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import StartTinyinit
-from helpers.running import TINYINIT, Running, children, program, state, status_field, wait_until
+from helpers.running import INSTALLED, TINYINIT, Running, children, program, state, status_field, wait_until
 from tinyinit.init import Init, Options, Start
 from tinyinit.leftovers import start_of
 from tinyinit.watch import Watch
@@ -210,9 +210,10 @@ def test_it_sleeps_between_two_looks(start_subreaper: StartTinyinit) -> None:
     assert 2 <= int(status_field(running.pid, "voluntary_ctxt_switches")) - before <= 5
 
 
+@pytest.mark.form("installed")
 @pytest.mark.parametrize(("words", "is_imported"), [(["-v", "--orphan-ttl", "1s"], False), (list(WARN), True)])
 def test_it_is_imported_only_when_it_is_asked_for(words: list[str], is_imported: bool) -> None:
-    command = [sys.executable, "-IS", "-X", "importtime", TINYINIT + "-python", *words, "--", "true"]
+    command = [sys.executable, "-IS", "-X", "importtime", INSTALLED + "-python", *words, "--", "true"]
     err = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     assert bool(re.search(r"\| *tinyinit\.watch$", err, re.MULTILINE)) == is_imported
     assert not re.search(r"\| *(os|collections|typing)$", err, re.MULTILINE) or words[0] == "-v"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import StartTinyinit
-from helpers.running import TINYINIT, UNPRIVILEGED, UNSHARE, children, program, wait_until
+from helpers.running import INSTALLED, TINYINIT, UNPRIVILEGED, UNSHARE, children, program, wait_until
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
@@ -113,7 +113,7 @@ def without_prctl(tmp_path: Path) -> list[str]:
     """A tinyinit that finds no python-prctl."""
     (tmp_path / "_prctl.py").write_text("raise ImportError('hidden by a test')\n")
     package = subprocess.run(
-        [TINYINIT + "-python"], check=False, capture_output=True
+        [INSTALLED + "-python"], check=False, capture_output=True
     )  # the script alone is a usage error, and compiles nothing
     assert package.returncode == 125
     import tinyinit
@@ -124,6 +124,7 @@ def without_prctl(tmp_path: Path) -> list[str]:
     return [sys.executable, "-I", "-c", code]
 
 
+@pytest.mark.form("installed")
 def test_without_python_prctl_orphans_are_still_adopted(start: StartTinyinit, without_prctl: list[str]) -> None:
     running = start("--", "sh", "-c", "(sleep 30 &); echo 'ready (pid: 1)'; sleep 60", command=without_prctl)
     running.wait_ready()

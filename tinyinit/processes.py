@@ -24,6 +24,8 @@ FLUSH_LEFT = ("STAT", "WCHAN", "COMMAND")
 PF_KTHREAD = 0x200000  # a kernel thread, in the flags of /proc/PID/stat: linux/sched.h
 DEEPEST_INDENT = 20  # levels; below them PPID alone says who belongs to whom, and a row stays bounded
 LONGEST_COMMAND = 200  # characters, where people read it; a Java class path alone takes pages
+SCRIPTS = (b"/tinyinit-python", b"/tinyinit/__main__.py", b"/tinyinit.pyz")
+CODE_OF_PYZ = b";import boot"  # how what follows -c in its first line ends: tools/pyz.py
 LONGEST_READ = 131072  # bytes: all of a command line that ps(1) shows
 MOST_PARENTS = 10  # parents of zombies that are named
 
@@ -146,7 +148,7 @@ def visible_roots(processes: dict[int, Process]) -> list[int]:
 
 
 def is_tinyinit(process: Process) -> bool:
-    """Whether it runs Python with the script tinyinit-python or tinyinit/__main__.py, or with -m tinyinit."""
+    """Whether it runs Python with one of these scripts, with the code of tinyinit.pyz, or with -m tinyinit."""
     line = b"" if process.state in "DZ" else read_start(f"/proc/{process.pid}/cmdline")
     program, *words = line.split(b"\0")
     if b"py" not in program.rpartition(b"/")[2]:
@@ -157,8 +159,8 @@ def is_tinyinit(process: Process) -> bool:
         if letters in (b"X", b"W", b"c", b"m"):
             value = words.pop(0) if words else b""
             if letters in (b"c", b"m"):
-                return letters == b"m" and value == b"tinyinit"
-    return (b"/" + b"".join(words[:1])).endswith((b"/tinyinit-python", b"/tinyinit/__main__.py"))
+                return value == b"tinyinit" if letters == b"m" else value.endswith(CODE_OF_PYZ)
+    return (b"/" + b"".join(words[:1])).endswith(SCRIPTS)
 
 
 def main_child(parent: Process, children: list[Process]) -> Process | None:

@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
-TINYINIT = str(Path(sysconfig.get_path("scripts")) / "tinyinit")
+INSTALLED = str(Path(sysconfig.get_path("scripts")) / "tinyinit")
+TINYINIT = str(Path(tempfile.gettempdir()) / f"tinyinit-tests-{os.getpid()}" / "tinyinit")  # a link, see conftest.form
 PYTHON = (sys.executable, "-I", "-S")
 PROGRAMS = Path(__file__).parent
 UNSHARE = (shutil.which("unshare") or "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--")
