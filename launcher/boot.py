@@ -5,6 +5,7 @@ and nothing else is on the path but the interpreter's own library and the pyz. I
 Pythons, and there as source for any other one.
 """
 
+import posix
 import sys
 
 version = "%d.%d" % sys.version_info[:2]
@@ -13,6 +14,8 @@ if sys.version_info < (3, 9):
     sys.exit(125)
 
 archive, library = sys.path[1], sys.path[2:]
+if not archive.startswith("/"):
+    archive = posix.getcwd() + "/" + archive  # tinyinit leaves the working directory, and some is imported after that
 prefixes = [sys.executable.rpartition("/bin/")[0], sys.prefix]  # which -S leaves the same in a venv, or not
 sys.path[:] = [
     prefix + folder

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import pyz
 
+import tinyinit
 from conftest import StartTinyinit
 from helpers.running import INSTALLED, TINYINIT
 
@@ -240,3 +241,15 @@ def test_nothing_is_opened_for_the_end_but_what_tells_want_of_memory(tmp_path: P
     )
     assert any(name.endswith("/mountinfo") for name in opened)
     assert [name for name in opened if not any(re.fullmatch(each, name) for each in allowed)] == []
+
+
+def test_what_is_said_at_the_end_imports_only_built_in_modules() -> None:
+    """Somebody waits for it: 22 ms, as they were with contextlib and typing, are twice the start."""
+    folder = str(Path(tinyinit.__file__).parent.parent)
+    code = (
+        f"import sys; sys.path[:0] = [{folder!r}]; import tinyinit.init; before = set(sys.modules); import tinyinit.why"
+    )
+    script = code + "; print(*(set(sys.modules) - before - set(sys.builtin_module_names)))"
+    out = subprocess.run([sys.executable, "-IS", "-c", script], check=True, capture_output=True, text=True).stdout
+    assert out.split()
+    assert [name for name in out.split() if not name.startswith("tinyinit.")] == []

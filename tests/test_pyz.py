@@ -54,6 +54,19 @@ def test_whatever_it_is_called(start: StartTinyinit, archive: Path, tmp_path: Pa
 
 
 @pytest.mark.form("pyz")
+def test_by_a_relative_path_what_the_end_needs_is_found_too(
+    start_subreaper: StartTinyinit, archive: Path, tmp_path: Path
+) -> None:
+    shutil.copy(archive, tmp_path / "tinyinit")
+    words = ("--summary", "--", "sh", "-c", "sleep 60 & sleep 0.1; exit 4")
+    for command in (["./tinyinit"], [sys.executable, "tinyinit"]):
+        running = start_subreaper(*words, command=command, cwd=tmp_path)
+        status, _, err = running.end()
+        assert (status, "warning" in err) == (4, False), err
+        assert "STATUS" in err or "status" in err
+
+
+@pytest.mark.form("pyz")
 def test_python_is_found_in_path(start: StartTinyinit, tmp_path: Path) -> None:
     path = tmp_path / "tinyinit"
     pyz.write_archive(path, "python3", [sys.executable])

@@ -75,9 +75,9 @@ class Limits:
         write_line(f"COMMAND has run for {limit}{self.status_line()}; what runs now:")
         try:
             from tinyinit.processes import own_table
-            from tinyinit.why import folded
+            from tinyinit.why import Folded
 
-            with folded(self.init.options.annotations, "what ran at the timeout"):
+            with Folded(self.init.options.annotations, "what ran at the timeout"):
                 for row in own_table(self.init.main, MOST_ROWS):
                     write_line(row)
         except Exception as error:

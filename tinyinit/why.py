@@ -1,17 +1,14 @@
 """The line for people: why it ended, and what to do about it; and the same as an annotation in a CI system's page.
 
-ending.py imports this when it is all over and there is something to say, or when something needs KILL.
+ending.py imports this when it is all over and there is something to say, or when something needs KILL. Somebody waits
+for the end, so only built-in modules are imported here: contextlib alone would take 10 ms.
 """
 
-from __future__ import annotations
-
 import _signal
-import os
 import posix
+import sys
 import time
-from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from tinyinit.ending import MOST_NAMES, Ending, name_of
 from tinyinit.init import Init, write_line
@@ -19,11 +16,12 @@ from tinyinit.leftovers import MANY, alive
 from tinyinit.limits import EXIT_TIMED_OUT
 from tinyinit.options import signal_name
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
-FAULTS: set[int] = {
+FAULTS: "set[int]" = {
     _signal.SIGSEGV,
     _signal.SIGBUS,
     _signal.SIGFPE,
@@ -32,7 +30,7 @@ FAULTS: set[int] = {
     _signal.SIGSYS,
     _signal.SIGTRAP,
 }
-LIMITS: dict[int, str] = {
+LIMITS: "dict[int, str]" = {
     _signal.SIGXCPU: "it has used up its limit of CPU time; raise it (ulimit -t) or use less",
     _signal.SIGXFSZ: "a file has become larger than its limit; raise it (ulimit -f) or write less",
     _signal.SIGALRM: "an alarm(2) of its own that it did not catch",
@@ -41,7 +39,7 @@ LIMITS: dict[int, str] = {
 # ---- words ----------------------------------------------------------------------------------------------------
 
 
-def size(count: int | None) -> str:
+def size(count: "int | None") -> str:
     """`512 MiB`, `1.5 GiB`, `17 bytes`; `not known` for None."""
     if count is None:
         return "not known"
@@ -63,7 +61,7 @@ def names(known: list[str], count: int) -> str:
 # ---- what needs KILL ------------------------------------------------------------------------------------------
 
 
-def name_leftovers(init: Init) -> tuple[list[str], int] | None:
+def name_leftovers(init: Init) -> "tuple[list[str], int] | None":
     """Those that live although they got TERM: the first by name, and how many, at most MANY; None if there are none."""
     found = [pid for pid, is_spared in islice(alive(init), MANY) if not is_spared and pid != init.main]
     return ([name_of(pid) for pid in found[:MOST_NAMES]], len(found)) if found else None
@@ -74,7 +72,8 @@ def name_leftovers(init: Init) -> tuple[list[str], int] | None:
 
 def main_child(ending: Ending) -> str:
     """`main child 'python' (pid 7)`."""
-    name = os.path.basename(os.fsdecode(ending.init.start.command[0]))
+    word = ending.init.start.command[0].decode(sys.getfilesystemencoding(), "surrogateescape")
+    name = word.rpartition("/")[2]
     return f"main child {name!r} (pid {ending.init.main})"
 
 
@@ -117,7 +116,7 @@ def cause_of_kill(ending: Ending) -> str:
     if killer in LIMITS:
         return f": {LIMITS[killer]}"
     if killer in FAULTS:
-        dumped = " and dumped core" if os.WCOREDUMP(ending.init.wait_status) else ""
+        dumped = " and dumped core" if posix.WCOREDUMP(ending.init.wait_status) else ""
         return f"{dumped}: a fault of the program itself; look at what it wrote last, or run it in a debugger"
     if killer != _signal.SIGKILL:
         return ", which tinyinit has not sent: somebody signalled it directly"
@@ -156,7 +155,7 @@ def line(ending: Ending, kills: int) -> str:
 # ---- annotations ----------------------------------------------------------------------------------------------
 
 
-def kind_of_annotations(wanted: str, environ: Mapping[bytes, bytes]) -> str:
+def kind_of_annotations(wanted: str, environ: "Mapping[bytes, bytes]") -> str:
     """`github`, `gitlab` or `off`, by --annotations or, for `auto`, by what the CI systems set themselves."""
     if wanted != "auto":
         return wanted
@@ -173,15 +172,20 @@ def annotate(ending: Ending, text: str) -> None:
         write_line(escaped, prefix=f"::{level} title=tinyinit::")
 
 
-@contextmanager
-def folded(wanted: str, title: str) -> Iterator[None]:
-    """Have GitLab fold what is written meanwhile. Source: its custom collapsible sections."""
-    if kind_of_annotations(wanted, posix.environ) != "gitlab":
-        yield
-        return
-    name = f"tinyinit_{os.getpid()}"
-    write_line(f"\x1b[0Ksection_start:{int(time.time())}:{name}[collapsed=true]\r\x1b[0Ktinyinit: {title}", prefix="")
-    try:
-        yield
-    finally:
-        write_line(f"\x1b[0Ksection_end:{int(time.time())}:{name}\r\x1b[0K", prefix="")
+class Folded:
+    """Has GitLab fold what is written meanwhile. Source: its custom collapsible sections."""
+
+    def __init__(self, wanted: str, title: str) -> None:
+        self.is_wanted = kind_of_annotations(wanted, posix.environ) == "gitlab"
+        self.name, self.title = f"tinyinit_{posix.getpid()}", title
+
+    def __enter__(self) -> None:
+        self.mark("start", f"[collapsed=true]\r\x1b[0Ktinyinit: {self.title}")
+
+    def __exit__(self, *error: object) -> None:
+        self.mark("end", "\r\x1b[0K")
+
+    def mark(self, which: str, text: str) -> None:
+        """Write where the section starts or ends."""
+        if self.is_wanted:
+            write_line(f"\x1b[0Ksection_{which}:{int(time.time())}:{self.name}{text}", prefix="")
