@@ -46,3 +46,13 @@ def test_remap_exit(start: StartTinyinit, options: list[str], script: str, expec
 
 def test_silent_when_all_went_well(start: StartTinyinit) -> None:
     assert start("sh", "-c", "echo out; echo err >&2; exit 5").end() == (5, "out\n", "err\n")
+
+
+def test_another_process_that_gets_the_pid_of_the_command_does_not_change_its_status(
+    start_pid_1: StartTinyinit,
+) -> None:
+    """ns_last_pid (proc(5)) has the kernel give it to one that is reaped later."""
+    again = "echo $(($1 - 1)) > /proc/sys/kernel/ns_last_pid; (sleep 0.1; exit 9) & [ $! = $1 ] && echo reused"
+    leftover = f"while kill -0 $1; do sleep 0.05; done 2> /dev/null; {again}"
+    running = start_pid_1("-q", "--", "sh", "-c", "trap '' TERM; setsid sh -c \"$0\" sh $$ & exit 3", leftover)
+    assert running.end() == (3, "reused\n", "")

@@ -37,10 +37,10 @@ EXIT_NOT_RUNNABLE, EXIT_NOT_FOUND = 126, 127  # COMMAND, which is there or not: 
 EXIT_SIGNAL_BASE = 128  # + the number of the signal that killed COMMAND
 
 ALL_SIGNALS = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}  # those that can be blocked: signal(7)
-TERMINATION_SIGNALS = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
-JOB_CONTROL_STOPS = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
+TERMINATION_SIGNALS = frozenset((_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP))
+JOB_CONTROL_STOPS = frozenset((_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU))
 TIME_LIMITS = {"timeout", "evidence", "kill after", "watchdog"}  # those deadlines that are COMMAND's
-IGNORED_BY_CPYTHON = (_signal.SIGPIPE, _signal.SIGXFSZ)  # at its start; COMMAND gets the default
+IGNORED_BY_CPYTHON = frozenset((_signal.SIGPIPE, _signal.SIGXFSZ))  # at its start; COMMAND gets the default
 
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 COERCED_LOCALES = (b"C.UTF-8", b"C.utf8", b"UTF-8")  # what CPython puts into LC_CTYPE in the C locale (PEP 538)
@@ -402,22 +402,22 @@ class Init:
     # -- reap, and end
 
     def reap(self, event: object = None) -> None:
-        """Wait for every child that ended, stopped or went on: signals coalesce. If that takes long, rest."""
-        may_rest, begin, took = event is not None, 0.0, 0.0
+        """Wait for every child that has ended: signals coalesce. If that takes long, rest."""
+        may_rest, begin, took = not self.look_at_main() and event is not None, 0.0, 0.0
         while not may_rest or took < LONG_LOOK or begin < self.next_rest:
             begin = time.monotonic()
             try:
-                pid, wait_status = self.wait(-1, posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED)
+                pid, wait_status = self.wait(-1, posix.WNOHANG)
             except ChildProcessError:
                 self.is_over = self.status is not None
                 return
             if pid == 0:
                 break
             took = time.monotonic() - begin
-            if pid == self.main:
+            if pid == self.main and self.status is None:  # or another one has its PID by now
                 self.main_changed(wait_status)
                 may_rest = False  # all must be known now
-            elif self.tells_all and (posix.WIFEXITED(wait_status) or posix.WIFSIGNALED(wait_status)):
+            elif self.tells_all:
                 self.emit("reaped", pid=pid, wait_status=wait_status)
         else:
             self.next_rest = begin + 1.5 * REST
@@ -426,6 +426,17 @@ class Init:
             self.is_ending = True
             self.load()
             self.end_leftovers()
+
+    def look_at_main(self) -> bool:
+        """Whether the main child has ended, was stopped or went on. To ask that of all would take twice as long."""
+        has_changed = False
+        while self.status is None:
+            pid, wait_status = self.wait(self.main, posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED)
+            if pid == 0:
+                break
+            has_changed = True
+            self.main_changed(wait_status)
+        return has_changed
 
     def main_changed(self, wait_status: int) -> None:
         """The main child was stopped or continued, or has ended."""
