@@ -28,7 +28,7 @@ from helpers.running import (
 )
 from helpers.terminal import Terminal
 
-pytestmark = pytest.mark.form("installed")
+pytestmark = [pytest.mark.form("installed"), pytest.mark.peers]
 
 README = Path(__file__).parent.parent / "README.md"
 PEERS = ("tinyinit", "tini", "dumb-init", "catatonit")

@@ -13,7 +13,7 @@ import pytest
 from conftest import StartTinyinit
 from helpers.running import TINYINIT, UNSHARE, program
 
-pytestmark = pytest.mark.form("installed")
+pytestmark = [pytest.mark.form("installed"), pytest.mark.peers]
 
 README = Path(__file__).parent.parent / "README.md"
 SETTLING = 1.0  # seconds in which that may still end which was told to
