@@ -2,7 +2,7 @@
 #
 #   make test PYTHONS="3.9 3.13"        only these Pythons, the last of which runs all that needs but one
 #   make image BASE=debian:12           another base image than the Dockerfile's
-#   make bench BENCH=quick
+#   make bench BENCH=quick              README=1 puts tables and charts into README.md
 #   make pyz INTERPRETER=/usr/local/bin/python3     where it is not to be looked for in PATH
 
 .DEFAULT_GOAL := help
@@ -27,7 +27,8 @@ WORKERS = $$(( 2 * $$(nproc) )) # most of the time they wait
 NEWEST := $(lastword $(VERSIONS))
 BIN := .venv/$(NEWEST)/bin
 SOURCES := pyproject.toml setup.py $(wildcard launcher/tinyinit* tinyinit/*.py tinyinit/report.*) tinyinit/py.typed
-WITH_BOTH_FORMS := $(firstword $(VERSIONS)) $(NEWEST) # of the command; with the others the zipapp has but its own tests
+# With the others the zipapp has but its own tests, and the peers, which have no Python, none.
+NOT_NEWEST = --form installed -m 'not peers'
 UNIT_TESTS := $(VERSIONS:%=unit-tests-%)
 INSTALLED := $(VERSIONS:%=.venv/%/installed)
 INTERPRETERS := $(VERSIONS:%=.venv/%/bin/python)
@@ -39,9 +40,9 @@ demo: .venv/$(NEWEST)/installed ## the article's scenario for real: without tiny
 test: $(UNIT_TESTS) integration-tests ## unit tests on every Python from 3.9 on, then integration tests in real containers
 
 $(UNIT_TESTS): unit-tests-%: .venv/%/installed
-	@.venv/$*/bin/pytest -n $(WORKERS) $(if $(filter $*,$(WITH_BOTH_FORMS)),,--form installed) tests
+	@.venv/$*/bin/pytest -n $(WORKERS) $(if $(filter $*,$(NEWEST)),,$(NOT_NEWEST)) tests
 
-integration-tests: .venv/$(NEWEST)/integration
+integration-tests: .venv/$(NEWEST)/integration .venv/$(NEWEST)/bench
 	@$(BIN)/pytest integration
 
 lint: .venv/$(NEWEST)/linters ## ruff, mypy --strict, shellcheck
@@ -52,8 +53,8 @@ lint: .venv/$(NEWEST)/linters ## ruff, mypy --strict, shellcheck
 	@$(BIN)/mypy integration
 	@shellcheck tools/setup demo/*.sh .ci/run
 
-bench: .venv/$(NEWEST)/installed ## what it costs, beside tini, dumb-init and catatonit
-	@$(BIN)/python integration/bench/run.py
+bench: .venv/$(NEWEST)/bench ## what it costs, beside its peers: tables, and in dist/bench charts and raw figures
+	@$(BIN)/python integration/bench/run.py --out dist/bench $(if $(README),--readme)
 
 pyz: .venv/$(NEWEST)/bin/python ## one file to copy: dist/tinyinit.pyz, which needs nothing but a Python
 	@$(BIN)/python tools/pyz.py $(INTERPRETER:%=--interpreter %) dist/tinyinit.pyz \
@@ -72,6 +73,10 @@ $(INSTALLED): .venv/%/installed: .venv/%/bin/python $(SOURCES)
 
 .venv/$(NEWEST)/integration: pyproject.toml | .venv/$(NEWEST)/installed
 	@$(BIN)/python -m pip install -qq '.[integration]'
+	@touch $@
+
+.venv/$(NEWEST)/bench: pyproject.toml | .venv/$(NEWEST)/integration
+	@$(BIN)/python -m pip install -qq '.[bench]'
 	@touch $@
 
 .venv/$(NEWEST)/linters: pyproject.toml | .venv/$(NEWEST)/installed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +10,7 @@ from typing import Any, Protocol
 import images
 import pytest
 import qemu
-from engine import Attached, Engine, OnTerminal, private_engine, skip_without
+from engine import Attached, Engine, OnTerminal, any_engine
 
 
 class StartContainer(Protocol):
@@ -25,17 +24,8 @@ class OpenTerminal(Protocol):
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """The engine that answers, or else a private one. Skip where there can be none; in CI that is a failure."""
-    found = Engine(dict(os.environ))
-    if found.answers():
+    with any_engine() as found:
         yield found
-        return
-    missing = [name for name in ("docker", "dockerd") if not shutil.which(name)]
-    if missing:
-        skip_without(f"no Docker Engine answers, and to start one {' and '.join(missing)} is missing")
-    if os.geteuid() != 0:
-        skip_without("no Docker Engine answers, and only root can start one")
-    with private_engine() as started:
-        yield started
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,22 @@ class Engine:
 
 
 @contextmanager
+def any_engine() -> Iterator[Engine]:
+    """The engine that answers, or else a private one. Skip where there can be none; in CI that is a failure."""
+    found = Engine(dict(os.environ))
+    if found.answers():
+        yield found
+        return
+    missing = [name for name in ("docker", "dockerd") if not shutil.which(name)]
+    if missing:
+        skip_without(f"no Docker Engine answers, and to start one {' and '.join(missing)} is missing")
+    if os.geteuid() != 0:
+        skip_without("no Docker Engine answers, and only root can start one")
+    with private_engine() as started:
+        yield started
+
+
+@contextmanager
 def private_engine() -> Iterator[Engine]:
     """A dockerd of our own in a temporary folder; both are gone afterwards."""
     root = Path(tempfile.mkdtemp(prefix="tinyinit-docker-"))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 BYTES_OF_AN_ORPHAN = 128 * 1024  # at most: kernel stack, task, page tables and the pages that it has written to
-SPARED = 0.9  # of what there is room for: others start processes too
+SPARED = 0.95  # of what there is room for: others start processes too
 
 # cgroups(7), version 2 and version 1: where a limit stands, what counts against it, and for how much one orphan counts
 CGROUP_LIMITS = (

@@ -1,6 +1,7 @@
-/* namespace end|wait COMMAND [ARG]...: PID 1 for the teardown measure. It runs COMMAND, and when that has ended
+/* namespace end|group|wait COMMAND [ARG]...: PID 1 for the teardown measure. It runs COMMAND, and when that has ended
  *
  *   end    ends all that is left in the namespace as fast as can be: kill(-1, SIGTERM), and waitpid until ECHILD
+ *   group  the same with COMMAND's process group, as wrappers do that know no more; nobody here has left that
  *   wait   only looks whether something is left, for COMMAND is an init, whose task it was
  *
  * and prints the time, in nanoseconds of CLOCK_MONOTONIC, and how many others were there to be waited for.
@@ -24,19 +25,22 @@ static void give_up(int number) {
 }
 
 int main(int argc, char **argv) {
-    int ends, status, others = 0;
+    int ends, by_group, status, others = 0;
     pid_t pid, command;
     struct timespec moment;
 
     if (argc < 3)
         return 2;
-    ends = strcmp(argv[1], "end") == 0;
+    by_group = strcmp(argv[1], "group") == 0;
+    ends = by_group || strcmp(argv[1], "end") == 0;
     signal(SIGALRM, give_up); /* its default does nothing to PID 1 */
     alarm(PATIENCE);
     command = fork();
     if (command < 0)
         return 1;
     if (command == 0) {
+        if (by_group)
+            setpgid(0, 0);
         execv(argv[2], argv + 2);
         perror(argv[2]);
         _exit(127);
@@ -50,7 +54,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     if (ends) {
-        kill(-1, SIGTERM);
+        kill(by_group ? -command : -1, SIGTERM);
         while (waitpid(-1, &status, 0) > 0)
             others++;
     }

@@ -1,7 +1,7 @@
-"""What an init costs, side by side: `make bench`, or `python integration/bench/run.py [--json FILE] [MEASURE]...`.
+"""What an init costs, side by side: `make bench`, or `python integration/bench/run.py [OPTION]... [MEASURE]...`.
 
 Every contender is measured in the same run, in turns, and speed is judged as a ratio of values of one round. So other
-work on the machine slows all of them, and no figure depends on which machine it is. BENCH=quick takes a minute or so.
+work on the machine slows all of them, and no figure depends on which machine it is. BENCH=quick takes two minutes.
 Needed: a C compiler, and setpriv and unshare of util-linux, for namespaces in which each init is PID 1.
 """
 
@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,14 +22,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import charts
 import machine
 import report
 from contained import Failure
-from contenders import INITS, OURS, installed, interpreter_of, version_of
-from measures import MEASURES, SIZES, Bench, Figure
+from contenders import OURS, PYZ, installed, installed_supervisors, interpreter_of, missing, version_of
+from measure_docker import measure_docker
+from measure_orphans import measure_steady, measure_storm, measure_teardown
+from measure_rest import measure_idle, measure_memory
+from measure_signal import measure_end, measure_signal
+from measure_start import measure_first, measure_start, measure_window
+from measures import SIZES, Bench, Figure
 
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SOURCES = sorted(Path(__file__).resolve().parent.glob("*.c"))
 BETWEEN_LINES = 5.0  # seconds, where progress is not on a terminal
+BEGIN, END = "<!-- bench: make bench README=1 writes what follows -->\n", "<!-- bench: up to here -->"
+
+MEASURES: dict[str, tuple[str, Callable[[Bench], list[Figure]]]] = {
+    "start": ("Start", measure_start),
+    "first": ("Start", measure_first),
+    "window": ("Start", measure_window),
+    "docker": ("Start", measure_docker),
+    "memory": ("At rest", measure_memory),
+    "idle": ("At rest", measure_idle),
+    "signal": ("Signals", measure_signal),
+    "end": ("End", measure_end),
+    "storm": ("Orphans", measure_storm),
+    "steady": ("Orphans", measure_steady),
+    "teardown": ("Teardown, as subreaper", measure_teardown),
+}
 
 
 def progress() -> Callable[[str], None]:
@@ -51,26 +74,28 @@ def note(text: str) -> None:
     print(f"{chr(13)}\033[K{text}" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
 
-def compile_helpers(folder: Path) -> None:
-    """Build the C programs."""
+def compile_helpers(folder: Path, interpreter: str) -> None:
+    """Build the C programs, and tinyinit.pyz for the same interpreter."""
     compiler = shutil.which("cc")
     if not compiler:
         raise Failure("there is no C compiler: `cc` must be installed")
     for source in SOURCES:
         subprocess.run([compiler, "-O2", "-Wall", "-o", str(folder / source.stem), str(source)], check=True)
+    words = [sys.executable, str(REPOSITORY / "tools" / "pyz.py"), "--interpreter", interpreter, str(folder / PYZ)]
+    subprocess.run([*words, interpreter], check=True)
 
 
 def prepare(helpers: Path, size: str, say: Callable[[str], None]) -> Bench:
     """Find out who is here. Failure if we are not."""
-    contenders = list(installed())
-    here = {contender.name: contender for contender in contenders}
-    for name, _ in INITS:
-        if name not in here:
-            note(f"{name} is not installed: left out")
-    if OURS not in here:
+    inits = list(installed())
+    for name in missing():
+        note(f"{name} is not installed: left out")
+    ours = next((each for each in inits if each.name == OURS), None)
+    if not ours:
         raise Failure("without tinyinit there is nothing to compare: `pip install .` first")
-    compile_helpers(helpers)
-    return Bench(SIZES[size], contenders, interpreter_of(here[OURS].words[0]), helpers, say)
+    interpreter = interpreter_of(ours.words[0])
+    compile_helpers(helpers, interpreter)
+    return Bench(SIZES[size], inits, list(installed_supervisors()), interpreter, helpers, say)
 
 
 def facts(bench: Bench) -> dict[str, str]:
@@ -79,17 +104,18 @@ def facts(bench: Bench) -> dict[str, str]:
         "machine": machine.describe(),
         "load before": f"{machine.load():.2f}",
         "interpreter": version_of(bench.interpreter),
-        **{contender.name: contender.version for contender in bench.contenders},
+        **{each.name: each.version for each in (*bench.inits, *bench.supervisors)},
     }
 
 
-def measure(bench: Bench, names: list[str]) -> tuple[list[Figure], list[str]]:
-    """The figures of these measures, and what went wrong."""
-    figures: list[Figure] = []
+def measure(bench: Bench, names: list[str]) -> tuple[dict[str, list[Figure]], list[str]]:
+    """The figures, by the table that they stand in, and what went wrong."""
+    figures: dict[str, list[Figure]] = {}
     failures: list[str] = []
     for name in names:
+        table, take = MEASURES[name]
         try:
-            figures += MEASURES[name](bench)
+            figures.setdefault(table, []).extend(take(bench))
         except (Failure, OSError, subprocess.TimeoutExpired) as failure:
             failures.append(f"{name} could not be measured: {failure}")
             note(failures[-1])
@@ -100,17 +126,52 @@ def measure(bench: Bench, names: list[str]) -> tuple[list[Figure], list[str]]:
 
 def as_json(known: dict[str, str], figures: list[Figure], verdicts: list[report.Verdict]) -> str:
     """All raw figures."""
-    return json.dumps(
-        {
-            "facts": known,
-            "figures": {
-                figure.key: {"title": figure.title, "unit": figure.unit, "values": figure.values} for figure in figures
-            },
-            "targets": [verdict._asdict() for verdict in verdicts],
-        },
-        indent=1,
-        ensure_ascii=False,
+    rows = {
+        figure.key: {
+            "title": figure.title,
+            "unit": figure.unit,
+            "values": {name: [round(value, 4) for value in values] for name, values in figure.values.items()},
+        }
+        for figure in figures
+    }
+    content = {"facts": known, "figures": rows, "targets": [verdict._asdict() for verdict in verdicts]}
+    return json.dumps(content, ensure_ascii=False) + "\n"
+
+
+def as_text(known: dict[str, str], figures: dict[str, list[Figure]], verdicts: list[report.Verdict]) -> str:
+    """All of it in Markdown, with a table for each figure of many contenders, or for each few."""
+    parts = ["\n".join(f"- {name}: {value}" for name, value in known.items())]
+    parts.append("Medians; in brackets the middle half of the rounds.")
+    for table, shown in figures.items():
+        parts.append(f"**{table}**")
+        parts += [report.markdown(report.rows(same)) for same in with_same_names(shown)]
+    parts.append(report.markdown(report.verdict_rows(verdicts)))
+    return "\n\n".join(parts) + "\n"
+
+
+def with_same_names(figures: list[Figure]) -> list[list[Figure]]:
+    """The figures that stand in one table: at most four, of the same contenders."""
+    tables: list[list[Figure]] = []
+    for figure in figures:
+        if tables and set(tables[-1][0].values) == set(figure.values) and len(tables[-1]) < 4:
+            tables[-1].append(figure)
+        else:
+            tables.append([figure])
+    return tables
+
+
+def write_readme(text: str) -> None:
+    """Put the tables into README, where the last ones stand."""
+    path = REPOSITORY / "README.md"
+    content, count = re.subn(
+        f"{re.escape(BEGIN)}.*?{re.escape(END)}",
+        lambda _: BEGIN + "\n" + text + "\n" + END,
+        path.read_text(),
+        flags=re.DOTALL,
     )
+    if count != 1:
+        raise Failure(f"README has no place for the tables: {BEGIN.strip()} and {END} must be in it")
+    path.write_text(content)
 
 
 def terminated(number: int, frame: object) -> NoReturn:
@@ -118,41 +179,57 @@ def terminated(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def main() -> int:
-    """Run the benchmark. Returns 0 whether or not the targets are met, 1 if something could not be measured."""
+def parse(names: list[str] | None = None) -> tuple[argparse.Namespace, str]:
+    """The command line, and the size that the environment asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"{', '.join(MEASURES)} (default: all)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where to write the raw figures")
-    arguments = parser.parse_args()
-    names: list[str] = arguments.measures or list(MEASURES)
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where to write figures.json, the tables and charts")
+    parser.add_argument("--readme", action="store_true", help="put tables and charts into README.md and docs/")
+    arguments = parser.parse_args(names)
     size = os.environ.get("BENCH") or "full"
     if size not in SIZES:
         parser.error(f"BENCH is {size!r}; it can be {' or '.join(SIZES)}")
-    if not set(names) <= set(MEASURES):
+    if not set(arguments.measures) <= set(MEASURES):
         parser.error(f"no such measure; there are {', '.join(MEASURES)}")
+    if not arguments.measures:
+        arguments.measures = [name for name in MEASURES if name != "docker" or SIZES[size].docker_rounds]
+    return arguments, size
+
+
+def publish(arguments: argparse.Namespace, text: str, content: str, figures: list[Figure]) -> None:
+    """Write the files that were asked for."""
+    if arguments.out:
+        charts.draw_all(figures, arguments.out)
+        arguments.out.joinpath("figures.json").write_text(content)
+        arguments.out.joinpath("tables.md").write_text(text)
+    if arguments.readme:
+        charts.draw_all(figures, REPOSITORY / "docs")
+        write_readme(text)
+
+
+def main() -> int:
+    """Run the benchmark. Returns 0 whether or not the targets are met, 1 if something could not be measured."""
+    arguments, size = parse()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, terminated)
-
     try:
         with tempfile.TemporaryDirectory(prefix="tinyinit-bench-") as folder:
+            Path(folder).chmod(0o755)
             bench = prepare(Path(folder), size, progress())
             known = facts(bench)
-            figures, failures = measure(bench, names)
+            figures, failures = measure(bench, arguments.measures)
+        known["load after"] = f"{machine.load():.2f}"
+        every = [figure for shown in figures.values() for figure in shown]
+        verdicts = report.judge_all(every)
+        text = as_text(known, figures, verdicts)
+        print(text)
+        print(*failures, sep="\n")
+        publish(arguments, text, as_json(known, every, verdicts), every)
     except Failure as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-
-    known["load after"] = f"{machine.load():.2f}"
-    verdicts = report.judge_all(figures)
-    print("\n".join(f"- {name}: {value}" for name, value in known.items()))
-    print("\nMedians; in brackets the middle half of the rounds.\n")
-    print(report.markdown(report.rows(figures)), "\n")
-    print(report.markdown(report.verdict_rows(verdicts)))
-    print(*failures, sep="\n")
-    if arguments.json:
-        arguments.json.write_text(as_json(known, figures, verdicts))
     return 1 if failures else 0
 
 
