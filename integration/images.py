@@ -20,7 +20,7 @@ DEBIAN_PACKAGES = ("python3", "python3-pip", "python3-venv", "procps", "ca-certi
 PULL_TIMEOUT = 120.0  # seconds
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # `docker build` knows these arguments without an ARG
 PIP_ADDRESSES = ("index-url", "extra-index-url", "find-links", "trusted-host", "proxy")
-SOURCE_FOLDERS = ("launcher", "tests", "tinyinit")  # what an sdist is to have, beside the files at the top
+SOURCE_FOLDERS = ("launcher", "tests", "tinyinit", "tools")  # what an sdist is to have, beside the files at the top
 NO_CACHES = shutil.ignore_patterns("__pycache__")
 
 

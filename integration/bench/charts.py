@@ -64,7 +64,9 @@ def draw(chart: Chart, figures: dict[str, Figure], folder: Path) -> Path:
         axes.margins(x=0.12)
         if len(shown) > 1:
             handles = [Patch(color=color) for color in OF_OTHERS]
-            axes.legend(handles, list(chart.figures.values()), frameon=False, loc="lower right")
+            axes.legend(
+                handles, list(chart.figures.values()), frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1)
+            )
         path = folder / f"bench-{chart.name}.svg"
         figure.savefig(path, transparent=True, bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)

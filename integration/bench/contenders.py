@@ -17,7 +17,7 @@ OURS = "tinyinit"
 PYZ = "tinyinit.pyz"
 BLOCKING = "env --block-signal tinyinit.pyz"  # README's entrypoint for it
 FLOOR = "python3 -I -S -c pass"
-SPAWNING_FLOOR = "the same, and true"
+SPAWNING_FLOOR = "python3 -I -S -c pass + true"
 ASLEEP = "python3 -I -S, asleep"
 FORWARDING = "three lines of Python"  # that do no more than forward: what CPython itself takes for it
 WAITING = "four lines of Python"  # that spawn, wait and exit
@@ -37,7 +37,7 @@ INITS = (
 IN_C = ("tini", "dumb-init", "catatonit")
 IN_PYTHON = ("supervisord", "honcho", "circusd")
 CONFIGURING = ("PYTHON", "TINYINIT_", "TINI_", "DUMB_INIT_")  # variables that make an init another one
-PREFIXES = {"the best init in C": IN_C, "the fastest Python peer": IN_PYTHON}  # references that a run decides
+GROUPS = {"the best init in C": IN_C, "the fastest Python peer": IN_PYTHON}  # of which a run decides who it is
 
 
 class Contender(NamedTuple):

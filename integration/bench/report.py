@@ -7,10 +7,10 @@ import statistics
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from contenders import ASLEEP, DOCKER_INIT, FLOOR, FORWARDING, KILL_ALL, OURS, PREFIXES, PYZ, SPAWNING_FLOOR, WAITING
+from contenders import ASLEEP, DOCKER_INIT, FLOOR, FORWARDING, GROUPS, KILL_ALL, OURS, PYZ, SPAWNING_FLOOR, WAITING
 from measures import Figure
 
-CODE = (FLOOR, PYZ, ASLEEP, DOCKER_INIT)  # names that are words for a shell
+CODE = (FLOOR, SPAWNING_FLOOR, PYZ, ASLEEP, DOCKER_INIT)  # names that are words for a shell
 
 
 class Target(NamedTuple):
@@ -88,7 +88,7 @@ def markdown(table: Iterable[list[str]]) -> str:
 
 def resolve(reference: str, figure: Figure) -> str:
     """Who a reference is: for one such as the best init in C, the one with the lowest median in this run."""
-    here = [name for name in PREFIXES.get(reference, ()) if figure.values.get(name)]
+    here = [name for name in GROUPS.get(reference, ()) if figure.values.get(name)]
     return min(here, key=lambda name: statistics.median(figure.values[name]), default=reference)
 
 

@@ -218,7 +218,6 @@ def main() -> int:
             bench = prepare(Path(folder), size, progress())
             known = facts(bench)
             figures, failures = measure(bench, arguments.measures)
-        known["load after"] = f"{machine.load():.2f}"
         every = [figure for shown in figures.values() for figure in shown]
         verdicts = report.judge_all(every)
         text = as_text(known, figures, verdicts)
