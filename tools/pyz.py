@@ -44,7 +44,9 @@ def compiled(python: str) -> Iterator[tuple[str, bytes]]:
         for source in modules():
             Path(folder, "tinyinit", source.name).write_bytes(source.read_bytes())
         how = ("-q", "-b", "-s", folder, "--invalidation-mode", "unchecked-hash")
-        subprocess.run([python, "-I", "-m", "compileall", *how, folder], check=True)
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environ["PYTHONHASHSEED"] = "0"  # or constants that are sets would not always be in the same order
+        subprocess.run([python, "-m", "compileall", *how, folder], check=True, cwd=folder, env=environ)
         for path in sorted(Path(folder).rglob("*.pyc")):
             yield f"{version}/{path.relative_to(folder)}", path.read_bytes()
 
