@@ -41,7 +41,7 @@ def describe() -> str:
     processor = field("/proc/cpuinfo", "model name") or platform.machine()
     gibibytes = int((field("/proc/meminfo", "MemTotal") or "0").split()[0]) / 2**20
     cores = len(os.sched_getaffinity(0))
-    return f"{processor}, {cores} cores, {gibibytes:.0f} GiB, Linux {platform.release().partition("-")[0]}, {platform.machine()}"
+    return f"{processor}, {cores} cores, {gibibytes:.0f} GiB, Linux {platform.release().partition('-')[0]}, {platform.machine()}"
 
 
 def load() -> float:

@@ -8,7 +8,7 @@ from contained import Contained, Failure, processor_time
 from contenders import KILL_ALL, KILL_GROUP, OURS, Contender
 from machine import room_for
 from measure_rest import descendants, memory_of
-from measures import SETTLING, Bench, Figure
+from measures import Bench, Figure
 
 ROLES = {KILL_ALL: "end", KILL_GROUP: "group"}  # of the helper `namespace`
 
@@ -17,7 +17,7 @@ def weather_storm(bench: Bench, contender: Contender, orphans: int) -> tuple[flo
     """An init, and so many orphans that die at once: ms until all are reaped, ms that it ran for it, KiB it has grown."""
     with Contained([*contender.words, bench.helper("storm"), str(orphans)]) as running:
         running.read_line()
-        time.sleep(SETTLING / 2)
+        time.sleep(bench.size.settling / 2)
         before, size = processor_time(running.pid), memory_of([running.pid])["private"]
         running.write_line()
         wall = int(running.read_line()) / 1e6
@@ -59,12 +59,12 @@ def measure_steady(bench: Bench) -> list[Figure]:
         bench.say(f"{rate:,} orphans a second for {seconds} s: {contender.name}")
         with Contained([*contender.words, bench.helper("steady"), str(rate), str(seconds)]) as running:
             running.read_line()
-            time.sleep(SETTLING / 2)
+            time.sleep(bench.size.settling / 2)
             before, size = processor_time(running.pid), memory_of([running.pid])["private"]
             made = int(running.read_line())
-            used[contender.name] = [(processor_time(running.pid) - before) / (seconds - SETTLING / 2) * 1e3]
+            used[contender.name] = [(processor_time(running.pid) - before) / (seconds - bench.size.settling / 2) * 1e3]
             grown[contender.name] = [memory_of([running.pid])["private"] - size]
-            time.sleep(SETTLING)
+            time.sleep(bench.size.settling)
             left = descendants(running.pid)[1:]
             if left or made < rate * seconds:
                 raise running.failed(f"has left {len(left)} of {made} orphans")
@@ -80,7 +80,7 @@ def tear_down(bench: Bench, name: str, words: list[str], descendants: int) -> fl
     role = ROLES.get(name, "wait")
     with Contained([bench.helper("namespace"), role, *words, bench.helper("tree"), str(descendants)]) as running:
         running.read_line()
-        time.sleep(SETTLING / 2)
+        time.sleep(bench.size.settling / 2)
         running.write_line()
         begin = int(running.read_line())
         end, others = map(int, running.read_line().split())

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from contained import Contained, Failure, processor_time, voluntary_switches
 from contenders import ASLEEP, Contender
-from measures import PATIENCE, SETTLING, Bench, Figure, folder_for_one
+from measures import PATIENCE, Bench, Figure, folder_for_one
 
 FIELDS = {"rss": ("Rss",), "pss": ("Pss",), "private": ("Private_Clean", "Private_Dirty")}
 TITLES = {"rss": "resident (RSS)", "pss": "its share (PSS)", "private": "private (USS)"}
@@ -92,7 +92,7 @@ def measure_memory(bench: Bench) -> list[Figure]:
         bench.say(f"memory: {bench.size.crowd} of {name}")
         with contextlib.ExitStack() as stack:
             many = [stack.enter_context(kept(bench, contender)) for _ in range(bench.size.crowd)]
-            time.sleep(SETTLING)
+            time.sleep(bench.size.settling)
             crowd[name] = [sum(memory_of(each.pids)["pss"] for each in many) / len(many)]
     after = f"memory after {bench.size.memory_seconds:g} s: "
     return [
@@ -107,7 +107,7 @@ def measure_idle(bench: Bench) -> list[Figure]:
     contenders = {name: each for name, each in everybody(bench).items() if name != ASLEEP}
     with contextlib.ExitStack() as stack:
         started = {name: stack.enter_context(kept(bench, each)) for name, each in contenders.items()}
-        time.sleep(SETTLING)
+        time.sleep(bench.size.settling)
         before = {name: used_by(each.pids) for name, each in started.items()}
         for passed in range(seconds):
             bench.say(f"idle: second {passed + 1} of {seconds}")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contained import Contained
 from contenders import FORWARDING, NONE, WAITING
 from measure_start import forms
-from measures import PATIENCE, SETTLING, Bench, Figure, percentile
+from measures import PATIENCE, Bench, Figure, percentile
 
 SPINNING = [sys.executable, "-I", "-S", "-c", "while True: pass"]
 LOOP = """
@@ -64,7 +64,7 @@ def measure_signal(bench: Bench) -> list[Figure]:
         running = {name: stack.enter_context(Contained(words)) for name, words in commands.items()}
         for target in running.values():
             target.read(1)
-        time.sleep(SETTLING)
+        time.sleep(bench.size.settling)
         figures += trips(bench, running, "signal", bench.size.signal_blocks, "signal")
         with busy_processors():
             figures += trips(bench, running, "busy", bench.size.busy_blocks, "all cores busy, signal")

@@ -18,13 +18,13 @@ from typing import NamedTuple
 from contained import Failure
 from contenders import Contender, environment
 
-SETTLING = 1.0  # seconds that an init may take to come to rest
 PATIENCE = 90.0  # seconds, for a helper, which gives up sooner
 
 
 class Size(NamedTuple):
     """How much of each is measured."""
 
+    settling: float  # seconds that an init may take to come to rest
     start_rounds: int
     first_rounds: int  # supervisors need a second each
     docker_rounds: int  # none: it takes minutes to make the image
@@ -44,9 +44,11 @@ class Size(NamedTuple):
 
 FULL_STORMS = ((1_000, 11), (10_000, 9), (30_000, 5))
 SIZES = {
-    "full": Size(100, 40, 40, 5, 10, 50, 60, 40, 500, 40, 60, FULL_STORMS, (2_000, 30), 9, (1_000, 10_000, 20_000)),
-    "quick": Size(20, 4, 0, 1, 1, 5, 5, 8, 250, 8, 10, ((1_000, 3),), (1_000, 3), 3, (500, 1_000, 2_000)),
-    "smoke": Size(1, 1, 0, 1, 0.1, 2, 1, 1, 50, 1, 1, ((100, 1),), (500, 1), 1, (20, 40, 80)),  # that it runs at all
+    "full": Size(1, 100, 40, 40, 5, 10, 50, 60, 40, 500, 40, 60, FULL_STORMS, (2_000, 30), 9, (1_000, 10_000, 20_000)),
+    "quick": Size(1, 20, 4, 0, 1, 1, 5, 5, 8, 250, 8, 10, ((1_000, 3),), (1_000, 3), 3, (500, 1_000, 2_000)),
+    "smoke": Size(
+        0.1, 1, 1, 0, 1, 0.1, 2, 1, 1, 50, 1, 1, ((100, 1),), (500, 1), 1, (20, 40, 80)
+    ),  # that it runs at all
 }
 
 
