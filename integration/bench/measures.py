@@ -42,14 +42,29 @@ class Size(NamedTuple):
     teardown_counts: tuple[int, int, int]  # few, those that the target is about, many
 
 
-FULL_STORMS = ((1_000, 11), (10_000, 9), (30_000, 5))
 SIZES = {
-    "full": Size(1, 100, 40, 40, 5, 10, 50, 60, 40, 500, 40, 60, FULL_STORMS, (2_000, 30), 9, (1_000, 10_000, 20_000)),
-    "quick": Size(1, 20, 4, 0, 1, 1, 5, 5, 8, 250, 8, 10, ((1_000, 3),), (1_000, 3), 3, (500, 1_000, 2_000)),
-    "smoke": Size(
-        0.1, 1, 1, 0, 1, 0.1, 2, 1, 1, 50, 1, 1, ((100, 1),), (500, 1), 1, (20, 40, 80)
-    ),  # that it runs at all
-}
+    "full": Size(
+        settling=1, start_rounds=100, first_rounds=40, docker_rounds=40,
+        memory_rounds=5, memory_seconds=10, crowd=50, idle_seconds=60,
+        signal_blocks=40, signal_block=500, busy_blocks=40, end_rounds=60,
+        storms=((1_000, 11), (10_000, 9), (30_000, 5)), steady=(2_000, 30),
+        teardown_rounds=9, teardown_counts=(1_000, 10_000, 20_000),
+    ),
+    "quick": Size(
+        settling=1, start_rounds=20, first_rounds=4, docker_rounds=0,
+        memory_rounds=1, memory_seconds=1, crowd=5, idle_seconds=5,
+        signal_blocks=8, signal_block=250, busy_blocks=8, end_rounds=10,
+        storms=((1_000, 3),), steady=(1_000, 3),
+        teardown_rounds=3, teardown_counts=(500, 1_000, 2_000),
+    ),
+    "smoke": Size(  # that it runs at all
+        settling=0.1, start_rounds=1, first_rounds=1, docker_rounds=0,
+        memory_rounds=1, memory_seconds=0.1, crowd=2, idle_seconds=1,
+        signal_blocks=1, signal_block=50, busy_blocks=1, end_rounds=1,
+        storms=((100, 1),), steady=(500, 1),
+        teardown_rounds=1, teardown_counts=(20, 40, 80),
+    ),
+}  # fmt: skip
 
 
 class Figure(NamedTuple):
