@@ -27,8 +27,9 @@ WORKERS = $$(( 2 * $$(nproc) )) # most of the time they wait
 NEWEST := $(lastword $(VERSIONS))
 BIN := .venv/$(NEWEST)/bin
 SOURCES := pyproject.toml setup.py $(wildcard launcher/tinyinit* tinyinit/*.py tinyinit/report.*) tinyinit/py.typed
-# With the others the zipapp has but its own tests, and the peers, which have no Python, none.
-NOT_NEWEST = --form installed -m 'not peers'
+# With other Pythons than the newest the zipapp has but its own tests; the peers, which have no Python, and what is heavy
+# with any, none.
+NOT_NEWEST = --form installed -m 'not peers and not heavy'
 UNIT_TESTS := $(VERSIONS:%=unit-tests-%)
 INSTALLED := $(VERSIONS:%=.venv/%/installed)
 INTERPRETERS := $(VERSIONS:%=.venv/%/bin/python)

@@ -528,6 +528,7 @@ def test_a_thread_that_calls_and_ends() -> None:
     assert returncodes == [0, 0, 0]
 
 
+@pytest.mark.heavy
 def test_200_calls_at_once() -> None:
     """20 threads; `nothing_is_left` looks for descriptors too."""
     failures: list[object] = []

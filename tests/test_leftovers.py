@@ -123,6 +123,7 @@ def test_what_a_leftover_starts_to_clean_up_is_not_ended_by_the_same_term(start:
     assert running.end()[:2] == (5, 8 * "up\n" + 8 * "cleaned\n")
 
 
+@pytest.mark.heavy
 def test_a_chain_of_500(start: StartTinyinit) -> None:
     chain = ["sh", "-c", 'sh -c "$0" "$0" "$1" & read x; exit 5', DEEP, "500"]
     running = start("--", *chain, stdin=subprocess.PIPE)
@@ -131,6 +132,7 @@ def test_a_chain_of_500(start: StartTinyinit) -> None:
     assert end_within(running) == (5, "", "")
 
 
+@pytest.mark.heavy
 def test_thousands_of_leftovers_are_ended(start: StartTinyinit) -> None:
     assert start("--", *program("orphans", 2000, "exit")).end(60)[0] == 5
 

@@ -367,6 +367,7 @@ def test_a_long_command_line_is_cut_on_a_terminal_only(start_subreaper: StartTin
     assert cell.endswith("\u00e9...")
 
 
+@pytest.mark.heavy
 def test_a_deep_chain_and_a_bound(start_subreaper: StartTinyinit) -> None:
     running = start_subreaper("--", "sh", "-c", CHAIN, CHAIN, "2000")
     running.wait_ready()

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from conftest import StartTinyinit
 from helpers.running import children, is_settled, private_memory, program, state, status_field, wait_until
 
@@ -24,6 +26,7 @@ def test_a_burst_of_orphans_leaves_no_zombie(start: StartTinyinit) -> None:
     assert running.end()[0] == 128 + signal.SIGTERM
 
 
+@pytest.mark.heavy
 def test_the_last_of_thousands_are_reaped_and_signals_heard_meanwhile(start: StartTinyinit) -> None:
     """To find one of them the kernel passes over all that live, which takes so long that tinyinit rests in between."""
     running = start("--", *program("orphans", 3000, "wait"), stdin=subprocess.PIPE)

@@ -456,6 +456,7 @@ def fits(report: Any) -> bool:
     return True
 
 
+@pytest.mark.heavy
 def test_the_check_is_as_strict_as_jsonschema() -> None:
     """Whatever is put in any place, or left out there: both say the same of it."""
     validator = jsonschema.Draft202012Validator(SCHEMA)

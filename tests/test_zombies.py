@@ -211,6 +211,7 @@ def test_a_first_thread_that_has_ended_is_no_zombie(start_subreaper: StartTinyin
     assert end_command(running) == (3, "")
 
 
+@pytest.mark.heavy
 def test_5000_processes_are_looked_at_once_per_half_a_ttl(start_subreaper: StartTinyinit, tmp_path: Path) -> None:
     """README has what a look costs, on an idle machine; one whose cost is not linear would take seconds here."""
     options = ("--orphans", "warn", "--orphan-ttl", "600ms", "--zombies", "warn", "--zombie-ttl", "600ms")
