@@ -33,9 +33,7 @@ def tag(engine: Engine) -> Iterator[str]:
     """What the names of our images begin with; at the end those are removed."""
     prefix = f"tinyinit-integration-{os.getpid()}"
     yield prefix
-    names = engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"{prefix}").split()
-    if names:
-        engine.docker("rmi", "--force", *names)
+    engine.remove_images(prefix)
 
 
 @pytest.fixture(scope="session")

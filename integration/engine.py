@@ -65,6 +65,12 @@ class Engine:
         assert done.returncode == 0, f"docker {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    def remove_images(self, name: str) -> None:
+        """Remove all images of this name, whatever their tags."""
+        found = self.docker("images", "--format", "{{.Repository}}:{{.Tag}}", name).split()
+        if found:
+            self.docker("rmi", "--force", *found)
+
     def answers(self) -> bool:
         """Whether there is a client, and an engine behind it."""
         try:

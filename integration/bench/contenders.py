@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -97,8 +98,8 @@ SUPERVISORS = (
     ("supervisord", ["-n", "-c", "{folder}/supervisord.conf"], "supervisor", configure_supervisord, False),
     ("honcho", ["-f", "{folder}/Procfile", "start"], "honcho", configure_honcho, True),
     ("circusd", ["{folder}/circus.ini"], "circus", configure_circusd, False),
-    ("s6-svscan", ["{folder}/services"], "", configure_service, False),
-    ("runsvdir", ["{folder}/services"], "", configure_service, False),
+    ("s6-svscan", ["{folder}/services"], "s6", configure_service, False),
+    ("runsvdir", ["{folder}/services"], "runit", configure_service, False),
 )
 
 
@@ -116,12 +117,12 @@ def version_of(path: str) -> str:
     return answer.stdout.decode(errors="replace").partition("\n")[0] or "unknown"
 
 
-def version_of_package(pypi: str, debian: str) -> str:
+def version_of_package(name: str) -> str:
     """Of what came from PyPI, or with Debian; `unknown` where it came from elsewhere."""
-    if pypi:
-        return metadata.version(pypi)
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(name)
     try:
-        words = ["dpkg-query", "--show", "--showformat=${Version}", debian]
+        words = ["dpkg-query", "--show", "--showformat=${Version}", name]
         return subprocess.run(words, capture_output=True, text=True, check=False).stdout or "unknown"
     except FileNotFoundError:
         return "unknown"
@@ -145,8 +146,7 @@ def installed_supervisors() -> Iterator[Contender]:
     for name, options, package, configure, ends in SUPERVISORS:
         path = find(name)
         if path:
-            version = version_of_package(package, {"s6-svscan": "s6", "runsvdir": "runit"}.get(name, name))
-            yield Contender(name, [path, *options], version, configure, ends)
+            yield Contender(name, [path, *options], version_of_package(package), configure, ends)
 
 
 def missing() -> list[str]:

@@ -31,9 +31,7 @@ def image() -> Iterator[tuple[object, str]]:
             base = images.make_base(engine, f"{tag}:base", Path(folder))
             yield engine, images.build_repository(engine, f"{tag}:built", base)
         finally:
-            names = engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", tag).split()
-            if names:
-                engine.docker("rmi", "--force", *names)
+            engine.remove_images(tag)
 
 
 def measure_docker(bench: Bench) -> list[Figure]:

@@ -28,7 +28,7 @@ def weather_storm(bench: Bench, contender: Contender, orphans: int) -> tuple[flo
 
 def measure_storm(bench: Bench) -> list[Figure]:
     """From the moment that releases all orphans to the one in which the last has been reaped."""
-    names = {each.name: each for each in bench.inits if each.name != "timeout"}
+    names = {each.name: each for each in bench.as_pid_1()}
     figures = []
     for wanted, rounds in bench.size.storms:
         orphans, limit = room_for(wanted)
@@ -53,9 +53,7 @@ def measure_steady(bench: Bench) -> list[Figure]:
     rate, seconds = bench.size.steady
     used: dict[str, list[float]] = {}
     grown: dict[str, list[float]] = {}
-    for contender in bench.inits:
-        if contender.name == "timeout":
-            continue
+    for contender in bench.as_pid_1():
         bench.say(f"{rate:,} orphans a second for {seconds} s: {contender.name}")
         with Contained([*contender.words, bench.helper("steady"), str(rate), str(seconds)]) as running:
             running.read_line()

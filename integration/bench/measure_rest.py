@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from contained import Contained, Failure, processor_time, voluntary_switches
 from contenders import ASLEEP, Contender
@@ -18,16 +17,9 @@ TITLES = {"rss": "resident (RSS)", "pss": "its share (PSS)", "private": "private
 COMMAND = "echo"
 
 
-class Kept(NamedTuple):
-    """One that was started, and its processes, but for COMMAND."""
-
-    running: Contained
-    pids: list[int]
-
-
 @contextlib.contextmanager
-def kept(bench: Bench, contender: Contender) -> Iterator[Kept]:
-    """Start it as PID 1 of a namespace, and wait until COMMAND runs."""
+def kept(bench: Bench, contender: Contender) -> Iterator[list[int]]:
+    """Start it as PID 1 of a namespace, and wait until COMMAND runs; the processes but for COMMAND."""
     with folder_for_one() as folder, Contained(contender.command([bench.helper(COMMAND)], folder)) as running:
         end = time.monotonic() + PATIENCE
         while True:
@@ -38,7 +30,7 @@ def kept(bench: Bench, contender: Contender) -> Iterator[Kept]:
             if time.monotonic() > end or running.process.poll() is not None:
                 raise running.failed("does not start COMMAND")
             time.sleep(0.01)
-        yield Kept(running, pids)
+        yield pids
 
 
 def descendants(pid: int) -> list[int]:
@@ -84,8 +76,8 @@ def measure_memory(bench: Bench) -> list[Figure]:
         with contextlib.ExitStack() as stack:
             started = {name: stack.enter_context(kept(bench, each)) for name, each in contenders.items()}
             time.sleep(bench.size.memory_seconds)
-            for name, each in started.items():
-                for key, value in memory_of(each.pids).items():
+            for name, pids in started.items():
+                for key, value in memory_of(pids).items():
                     figures[key][name].append(value)
     crowd: dict[str, list[float]] = {}
     for name, contender in contenders.items():
@@ -93,7 +85,7 @@ def measure_memory(bench: Bench) -> list[Figure]:
         with contextlib.ExitStack() as stack:
             many = [stack.enter_context(kept(bench, contender)) for _ in range(bench.size.crowd)]
             time.sleep(bench.size.settling)
-            crowd[name] = [sum(memory_of(each.pids)["pss"] for each in many) / len(many)]
+            crowd[name] = [sum(memory_of(pids)["pss"] for pids in many) / len(many)]
     after = f"memory after {bench.size.memory_seconds:g} s: "
     return [
         *(Figure(key, f"{after}{TITLES[key]}", "KiB", figures[key]) for key in FIELDS),
@@ -108,11 +100,11 @@ def measure_idle(bench: Bench) -> list[Figure]:
     with contextlib.ExitStack() as stack:
         started = {name: stack.enter_context(kept(bench, each)) for name, each in contenders.items()}
         time.sleep(bench.size.settling)
-        before = {name: used_by(each.pids) for name, each in started.items()}
+        before = {name: used_by(pids) for name, pids in started.items()}
         for passed in range(seconds):
             bench.say(f"idle: second {passed + 1} of {seconds}")
             time.sleep(1)
-        after = {name: used_by(each.pids) for name, each in started.items()}
+        after = {name: used_by(pids) for name, pids in started.items()}
     wakeups: dict[str, list[float]] = {name: [after[name][0] - before[name][0]] for name in started}
     used = {name: [(after[name][1] - before[name][1]) * 1e3] for name in started}
     return [

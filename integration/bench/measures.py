@@ -90,6 +90,10 @@ class Bench(NamedTuple):
         """The path of a compiled C program."""
         return str(self.helpers / name)
 
+    def as_pid_1(self) -> list[Contender]:
+        """The inits, without timeout, which reaps no orphans."""
+        return [each for each in self.inits if each.name != "timeout"]
+
     def turns(self, names: Iterable[str], rounds: int, what: str) -> Iterator[str]:
         """Every name once in each round, in an order of its own, so that nobody always comes after the same one."""
         order = list(names)
