@@ -11,7 +11,7 @@ import time
 import pytest
 
 from conftest import StartTinyinit
-from helpers.running import children, is_settled, private_memory, program, state, status_field, wait_until
+from helpers.running import TINYINIT, children, is_settled, private_memory, program, state, status_field, wait_until
 
 
 def test_a_burst_of_orphans_leaves_no_zombie(start: StartTinyinit) -> None:
@@ -81,12 +81,18 @@ def test_it_sleeps_while_nothing_happens(start: StartTinyinit) -> None:
 
 def test_a_child_from_before_tinyinit_is_reaped(start: StartTinyinit) -> None:
     """`sh -c 'job & exec tinyinit ...'`: the job has become a child that tinyinit did not start."""
-    from helpers.running import TINYINIT
-
     running = start("--", "sleep", "60", command=["sh", "-c", 'sleep 61 & exec "$0" "$@"', TINYINIT])
     first, main = wait_until(lambda: children(running.pid) if len(children(running.pid)) == 2 else [], "both children")
     os.kill(first, signal.SIGTERM)
     wait_until(lambda: children(running.pid) == [main], "the first to be reaped")
+
+
+def test_a_child_that_ended_before_tinyinit_began_is_reaped(start: StartTinyinit) -> None:
+    """Its SIGCHLD came when nobody had blocked it yet, and was dropped."""
+    words = ["--", "sh", "-c", "echo 'ready (pid: 0)'; exec sleep 60"]
+    running = start(*words, command=[*program("bring_zombie"), TINYINIT])
+    running.wait_ready()
+    wait_until(lambda: [state(pid) for pid in children(running.pid)] == ["S"], "the first to be reaped")
 
 
 def test_warn_on_reap_tells_each_orphan(start: StartTinyinit) -> None:

@@ -544,6 +544,7 @@ def run(options: Options, start: Start, parent: int) -> int:
     become_subreaper(init)
     init.main = start.run()
     init.emit("started", pid=init.main)
+    init.set_deadline("first look", 0.0, init.reap)  # a child from before may have ended when nothing was blocked yet
     init.set_deadline("load", LOADING_TIME, init.load)
     let_go(init.kept)
     init.run()
