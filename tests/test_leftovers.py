@@ -290,6 +290,27 @@ def test_a_leftover_of_another_user_is_told_and_does_not_hold_it(start: StartTin
     assert lines[:-1] == ([] if running.as_pid_1 else [may_not])
 
 
+def test_what_is_in_exit_is_waited_for_longer(start_subreaper: StartTinyinit, namespaces: None) -> None:
+    """The first process of a PID namespace sleeps in exit(2) until the others are reaped (pid_namespaces(7))."""
+    script = 'unshare --pid --fork sh -c "echo up; exec sleep 60" & read x; exit 3'
+    running = start_subreaper("-q", "--grace", "100ms", "--", "sh", "-c", script, stdin=subprocess.PIPE)
+    running.read_until("up\n")
+    first = children(children(running.main)[0])[0]
+    other = subprocess.Popen(["nsenter", f"--pid=/proc/{first}/ns/pid", "sleep", "60"])
+    try:
+        wait_until(lambda: children(other.pid), "another process of the namespace")
+        os.kill(other.pid, signal.SIGSTOP)  # so it does not reap that one
+        running.go_on()
+        wait_until(lambda: [state(pid) for pid in children(other.pid)] == ["Z"], "that one to be killed")
+        time.sleep(0.5)
+        assert running.process.poll() is None
+    finally:
+        os.kill(other.pid, signal.SIGCONT)
+        other.kill()
+        other.wait()
+    assert running.end() == (3, "up\n", "")
+
+
 @pytest.mark.leaves
 def test_what_kill_does_not_end_is_named_and_not_waited_for(
     start_subreaper: StartTinyinit, freeze: Callable[[int], None]

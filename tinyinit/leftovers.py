@@ -188,19 +188,20 @@ def look_at_survivors(init: Init, last: float = 0.0) -> None:
 
 
 def survivors(with_spared: bool) -> "tuple[list[str], bool]":
-    """All who are below us, by name, PID and state; and whether one of them only needs the processor to end."""
+    """All who are below us, by name, PID and state; and whether one is ending, or only needs the processor for it."""
     children = look_up()
     below = children(posix.getpid()) if children else []
-    names, states = [], []
+    names, are_dying = [], False
     for pid in below:  # which grows meanwhile
-        stat = stat_fields(pid) or [b"X"]
+        stat = stat_fields(pid)
         if is_spared(pid, stat) and not with_spared:
             continue
         below += children(pid) if children else []
-        states.append(stat[STATE].decode())
+        state = stat[STATE].decode() if stat else "X"
+        are_dying = are_dying or state in DYING or bool(int(stat[FLAGS]) & PF_EXITING)
         name = read_file(f"/proc/{pid}/comm").decode("utf-8", "replace").rstrip("\n")
-        names.append(f"{name!r} (pid {pid}, state {states[-1]})")
-    return names, any(state in DYING for state in states)
+        names.append(f"{name!r} (pid {pid}, state {state})")
+    return names, are_dying
 
 
 # ---- whom to signal -------------------------------------------------------------------------------------------
