@@ -3,11 +3,12 @@
 #   make test PYTHONS="3.9 3.13"        only these Pythons, the last of which runs all that needs but one
 #   make image BASE=debian:12           another base image than the Dockerfile's
 #   make bench BENCH=quick              README=1 puts tables and charts into README.md
+#   make mutants MUTANTS=50 SEED=1
 #   make pyz INTERPRETER=/usr/local/bin/python3     where it is not to be looked for in PATH
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint bench pyz image clean
+.PHONY: help demo test lint bench coverage mutants pyz image clean
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -18,8 +19,8 @@ help: ## list the verbs
 ifneq ($(origin VERSIONS), command line)
 # One of the packages may be Python itself, so only a second make can know which versions there are.
 
-demo test lint bench pyz:
-	@tools/setup packages $@
+demo test lint bench coverage mutants pyz:
+	@tools/setup packages $(if $(filter coverage mutants,$@),test,$@)
 	@versions="$(or $(PYTHONS),$$(tools/setup versions))" && $(MAKE) --keep-going VERSIONS="$$versions" $@
 
 else
@@ -57,6 +58,18 @@ lint: .venv/$(NEWEST)/linters ## ruff, mypy --strict, shellcheck
 bench: .venv/$(NEWEST)/bench ## what it costs, beside its peers: tables, and in dist/bench charts and raw figures
 	@$(BIN)/python integration/bench/run.py --out dist/bench $(if $(README),--readme)
 
+# Those that look at memory, imports and times fail under measurement; what the tests run is what counts.
+coverage: .venv/$(NEWEST)/coverage ## which lines and branches of tinyinit/ the unit tests run: 95 % at least
+	@rm -rf .venv/$(NEWEST)/installed dist/coverage # that copy is not what it was
+	@$(BIN)/python tools/cover.py dist/coverage
+	-@$(BIN)/pytest -q -n $(WORKERS) --form installed tests
+	@$(BIN)/coverage combine -q dist/coverage
+	@$(BIN)/coverage report
+
+mutants: .venv/$(NEWEST)/installed ## break init.py at random, again and again: the tests are to notice 9 of 10
+	@rm .venv/$(NEWEST)/installed
+	@$(BIN)/python tools/mutate.py --number $(or $(MUTANTS),50) --seed $(or $(SEED),1) -n $(WORKERS)
+
 pyz: .venv/$(NEWEST)/bin/python ## one file to copy: dist/tinyinit.pyz, which needs nothing but a Python
 	@$(BIN)/python tools/pyz.py $(INTERPRETER:%=--interpreter %) dist/tinyinit.pyz \
 	    $(foreach version,$(VERSIONS),"$$(tools/setup python $(version))")
@@ -78,6 +91,10 @@ $(INSTALLED): .venv/%/installed: .venv/%/bin/python $(SOURCES)
 
 .venv/$(NEWEST)/bench: pyproject.toml | .venv/$(NEWEST)/integration
 	@$(BIN)/python -m pip install -qq '.[bench]'
+	@touch $@
+
+.venv/$(NEWEST)/coverage: pyproject.toml | .venv/$(NEWEST)/installed
+	@$(BIN)/python -m pip install -qq '.[coverage]'
 	@touch $@
 
 .venv/$(NEWEST)/linters: pyproject.toml | .venv/$(NEWEST)/installed

@@ -1,0 +1,138 @@
+"""Change one thing in the installed init.py, at random, and see whether the tests notice; many times.
+
+    .venv/3.13/bin/python tools/mutate.py [--number 50] [--seed 1] [--file init.py] [PYTEST-ARGUMENT...]
+
+A mutant that no test notices is shown with its line. Some change nothing that could be noticed: a reader decides.
+Status 1 if less than 90 % are noticed.
+"""
+
+import argparse
+import ast
+import copy
+import importlib.util
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ENOUGH = 0.9
+PATIENCE = 300  # seconds for the tests of one mutant: a hang is noticed too
+OTHER: "dict[type[ast.AST], type[ast.AST]]" = {
+    **{ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},
+    **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And},
+    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr, ast.Mult: ast.Add},
+}
+# whatever is run first fails first
+FIRST = ("exit_status", "signal_forwarding", "reaping", "leftovers", "inheritance", "surroundings", "terminal")
+
+Change = tuple[int, str, Callable[[], None]]
+
+
+def changes(tree: ast.Module) -> "Iterator[Change]":
+    """All single changes: line, what it does, and how it is done to this tree."""
+    for_types = {  # what no interpreter runs
+        below
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for below in ast.walk(node)
+    }
+    for parent in ast.walk(tree):
+        if parent in for_types or isinstance(parent, ast.arg):
+            continue
+        for field, value in ast.iter_fields(parent):
+            for place, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                line = getattr(node, "lineno", getattr(parent, "lineno", 0))
+                for what, new in replacements(node):
+
+                    def change(
+                        parent: ast.AST = parent, field: str = field, place: "int | None" = place, new: object = new
+                    ) -> None:
+                        if place is None:
+                            setattr(parent, field, new)
+                        else:
+                            getattr(parent, field)[place] = new
+
+                    yield line, what, change
+
+
+def replacements(node: object) -> "Iterator[tuple[str, object]]":
+    """What may stand in place of a node."""
+    if type(node) in OTHER:
+        other = OTHER[type(node)]  # type: ignore[index]
+        yield f"{type(node).__name__} becomes {other.__name__}", other()
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield f"{node.value} becomes {not node.value}", ast.Constant(not node.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int):
+        yield f"{node.value} becomes {node.value + 1}", ast.Constant(node.value + 1)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield "not is left out", node.operand
+    elif isinstance(node, (ast.If, ast.While)):
+        yield "the condition is inverted", type(node)(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
+    elif isinstance(node, ast.Return) and node.value is not None and not is_text(node.value):
+        yield "None is returned", ast.Return(ast.Constant(None))
+    elif (isinstance(node, ast.Expr) and not is_text(node.value)) or isinstance(
+        node, (ast.Assign, ast.AugAssign, ast.Raise)
+    ):
+        yield "the statement is left out", ast.Pass()
+
+
+def is_text(node: ast.expr) -> bool:
+    """Whether a node is a text, such as a docstring."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def is_noticed(arguments: "list[str]") -> bool:
+    """Whether the tests fail, or never end."""
+    tests = Path(__file__).parent.parent / "tests"
+    first = [str(tests / f"test_{name}.py") for name in FIRST]
+    rest = sorted(str(path) for path in tests.glob("test_*.py") if str(path) not in first)
+    words = [sys.executable, "-m", "pytest", "-qx", "--form", "installed", "-p", "no:cacheprovider", *arguments]
+    with subprocess.Popen([*words, *first, *rest], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as pytest:
+        try:
+            return pytest.wait(PATIENCE) != 0
+        except subprocess.TimeoutExpired:
+            pytest.kill()
+            return True
+
+
+def main() -> int:
+    """Try mutant after mutant."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--number", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--file", default="init.py")
+    options, arguments = parser.parse_known_args()
+    spec = importlib.util.find_spec("tinyinit")
+    assert spec
+    assert spec.origin
+    path = Path(spec.origin).parent / options.file
+    source = path.read_text()
+    tree = ast.parse(source)
+    numbers = list(range(len(list(changes(tree)))))
+    random.Random(options.seed).shuffle(numbers)
+    survivors = 0
+    try:
+        assert not is_noticed(arguments), "the tests fail without any change"
+        for count, number in enumerate(numbers[: options.number], 1):
+            mutant = copy.deepcopy(tree)
+            line, what, change = list(changes(mutant))[number]
+            change()
+            path.write_text(ast.unparse(ast.fix_missing_locations(mutant)))
+            begin = time.monotonic()
+            survives = not is_noticed(arguments)
+            survivors += survives
+            text = source.splitlines()[line - 1].strip() if survives else ""
+            took = time.monotonic() - begin
+            verdict = "SURVIVES" if survives else "noticed"
+            print(f"{count}: {options.file}:{line}: {what}: {verdict} after {took:.0f} s  {text}", flush=True)
+    finally:
+        path.write_text(source)
+    share = 1 - survivors / options.number
+    print(f"{options.number - survivors} of {options.number} noticed, {share:.0%}")
+    return int(share < ENOUGH)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
