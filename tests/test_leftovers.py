@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -201,6 +202,18 @@ def test_a_timeout_ends_waiting_and_the_status_of_the_command_stays(start: Start
     options = ("--leftovers", "wait", "--timeout", "700ms", "--grace", "200ms", "-q")
     running = start(*options, "--", *program("behind", 5, "setsid", "deaf"))
     assert end_within(running) == (5, "setsid", "")
+
+
+def test_an_environment_without_end_is_read_to_where_one_may_end(start_subreaper: StartTinyinit) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (500 << 20, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+    words = ["sh", "-c", '"$@" & read line; exit 4', "sh", *program("huge_environment", 1 << 30)]
+    running = start_subreaper("--grace", "60", "--", *words, preexec_fn=limit, stdin=subprocess.PIPE)
+    if running.read_until("\n") == "refused\n":
+        pytest.skip("this kernel has no PR_SET_MM_MAP for everybody")
+    running.go_on()
+    assert running.end()[::2] == (4, "")
 
 
 # ---- nobody else is ever signalled ----------------------------------------------------------------------------

@@ -30,6 +30,7 @@ SPARE = b"TINYINIT_SPARE=1"
 PASSES = 3  # a list of children may lack some that were forked, or whose siblings ended, while it was read: proc(5)
 PAUSE_BEFORE_LOOK = 0.1  # seconds in which what was just forked has become what it is to be
 LAST_READ = 2048  # bytes: what /proc returns less than that of has been read to its end
+LONGEST_ENVIRONMENT = 6 * 1024 * 1024  # bytes: execve(2) takes no more, but PR_SET_MM_MAP says that all memory is one
 MANY = 1000  # processes that are ours; the whole machine has hardly many times as many
 DYING = "RZX"  # the states of a process that was killed and only needs the processor, or its parent: proc(5)
 LAST_GRACE = 5.0  # seconds that KILL may take at least, as long as something is seen to be ending
@@ -38,15 +39,15 @@ MOST_NAMES = 10  # in one message
 # ---- what /proc says ------------------------------------------------------------------------------------------
 
 
-def read_file(path: str) -> bytes:
-    """All of a file of /proc; empty if it cannot be read: the process has ended, or is another user's."""
+def read_file(path: str, most: float = float("inf")) -> bytes:
+    """A file of /proc, from so many bytes on cut; empty if it cannot be read: it has ended, or is another user's."""
     try:
         file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
         return b""
     try:
         content = chunk = posix.read(file, 65536)
-        while len(chunk) >= LAST_READ:
+        while len(chunk) >= LAST_READ and len(content) < most:
             chunk = posix.read(file, 65536)
             content += chunk
         return content
@@ -130,7 +131,9 @@ def is_spared(pid: int, stat: "list[bytes] | None" = None) -> bool:
     In state D it may hold the lock of the memory where that lies, and we would wait for it (proc(5)).
     """
     stat = stat_fields(pid) if stat is None else stat
-    return stat[:1] not in ([], [b"D"], [b"Z"]) and SPARE in read_file(f"/proc/{pid}/environ").split(b"\0")
+    if stat[:1] in ([], [b"D"], [b"Z"]):
+        return False
+    return SPARE in read_file(f"/proc/{pid}/environ", LONGEST_ENVIRONMENT).split(b"\0")
 
 
 def group_of(pid: int) -> int:
