@@ -345,6 +345,36 @@ def test_a_file_of_another_user_in_a_folder_like_tmp(refused: Callable[..., None
     assert (everybodys / "a.json").read_text() == "theirs"
 
 
+def test_a_link_of_who_may_write_to_the_folder_of_the_report(
+    start: StartTinyinit, tmp_path: Path, everybodys: Path
+) -> None:
+    """As of a COMMAND that runs as another user, under root's tinyinit."""
+    (tmp_path / "victim").write_text("mine")
+    everybodys.chmod(0o755)
+    os.chown(everybodys, 65534, 65534)
+    job = ["sh", "-c", 'ln -s "$0" "$1" && chown -h 65534 "$1"', str(tmp_path / "victim"), str(everybodys / "a.json")]
+    cause = "a link that is another user's is not followed"
+    assert start("--report", everybodys / "a.json", "--", *job).end() == (0, "", warning(everybodys / "a.json", cause))
+    assert (tmp_path / "victim").read_text() == "mine"
+
+
+def test_a_link_of_who_is_not_in_our_user_namespace_is_followed(
+    start_subreaper: StartTinyinit, tmp_path: Path, namespaces: None
+) -> None:
+    """In there root outside of it is as little a user as he is: user_namespaces(7)."""
+    (tmp_path / "link").symlink_to("a")
+    os.lchown(tmp_path / "link", 12345, 12345)
+    unshare = ["unshare", "--user", "--map-user=1000"]
+    if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no user namespace can be made")
+    assert start_subreaper("--report", tmp_path / "link", "--", *FAILING, command=[*unshare, TINYINIT]).end() == (
+        3,
+        "",
+        "",
+    )
+    assert is_report((tmp_path / "a").read_text())
+
+
 def test_our_own_link_in_a_folder_of_everybodys_is_followed(
     start: StartTinyinit, tmp_path: Path, everybodys: Path
 ) -> None:

@@ -1,8 +1,10 @@
 """Writing a report to where the user wants it, whatever stands there: it may fail, but never wait, and spoil nothing.
 
 * A file is replaced by rename(2), so that nobody reads half of it; in place where the folder does not allow that.
-* A link is followed only where the user cannot be deceived: not if it lies in a folder that everybody may write to, and
-  is somebody else's. Each step of the path is held while it is looked at, so it cannot be changed in between.
+* A link is followed only where the user cannot be deceived: if it is the user's own or root's, and in a folder that
+  everybody may write to only the user's own. So a COMMAND of another user, which may write to the folder of its report,
+  does not send root's tinyinit to another file. Each step of the path is held while it is looked at, so it cannot be
+  changed in between.
 * A FIFO without a reader, a full pipe, a terminal that is stopped: they are waited for at most PATIENCE.
 """
 
@@ -112,9 +114,24 @@ def follow(link: int, owner: int, folder: int, links: int) -> str:
     """Where a link leads. OSError if it must not be followed."""
     if os.fstat(folder).st_mode & stat.S_IWOTH and owner != os.geteuid():
         raise error(EACCES, "a link that is another user's, in a folder that everybody may write to, is not followed")
+    if owner not in (os.geteuid(), 0) and is_somebody(owner):
+        raise error(EACCES, "a link that is another user's is not followed")
     if links > MOST_LINKS:
         raise error(ELOOP)
     return os.readlink("", dir_fd=link)
+
+
+def is_somebody(owner: int) -> bool:
+    """Whether a user's number is one in our user namespace; else it stands for all that are not, such as root outside.
+
+    Source: user_namespaces(7). Without /proc it is.
+    """
+    try:
+        with open("/proc/self/uid_map") as file:
+            ranges = [(int(first), int(count)) for first, _, count in map(str.split, file)]
+    except OSError:
+        return True
+    return any(first <= owner < first + count for first, count in ranges)
 
 
 # ---- files ----------------------------------------------------------------------------------------------------
