@@ -243,7 +243,7 @@ def parse_options(words: "list[str]", environ: "Mapping[bytes, bytes]") -> "tupl
     for name in sorted(environ):
         text = name.decode("utf-8", "replace")
         if options.verbosity > 0 and text.startswith("TINYINIT_") and text not in known:
-            write_line(f"warning: variable {text} is not known; see 'tinyinit --help'")
+            write_line(f"warning: variable {repr(text)[1:-1]} is not known; see 'tinyinit --help'")
     return options, command
 
 

@@ -83,8 +83,11 @@ def parse_stat(line: bytes) -> Process | None:
 
 
 def printable(text: bytes) -> str:
-    """`text` with all escaped that a terminal may obey or not show: nobody's name may write on somebody's screen."""
-    characters = text.decode("utf-8", "backslashreplace")
+    """`text` with all escaped that a terminal may obey or not show, or a CI system obey: `##[...]`, `##vso[...]`.
+
+    Nobody's name may write on somebody's screen.
+    """
+    characters = text.decode("utf-8", "backslashreplace").replace("##", "#\\x23")
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in characters)
 
 

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import posix
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -221,15 +222,20 @@ def report_of(account: Account, kills: int, text: str) -> Facts:
     }
 
 
+def as_json(report: Facts) -> str:
+    """JSON, in which a CI system that reads it finds no command (see processes.printable)."""
+    return json.dumps(report).replace("##", "#\\u0023")
+
+
 def encode(report: Facts) -> bytes:
     """The report as one line of ASCII, at most LONGEST_REPORT bytes: if need be less is listed."""
-    text = json.dumps(report)
+    text = as_json(report)
     while len(text) > LONGEST_REPORT:
         for part in ("processes", "leftovers", "events"):
             listed = report[part]["listed"]
             report[part] = {**report[part], "listed": listed[: len(listed) // 2], "is_complete": False}
         report["warnings"] = report["warnings"][: len(report["warnings"]) // 2]
-        text = json.dumps(report)
+        text = as_json(report)
     return text.encode() + b"\n"
 
 
@@ -301,11 +307,15 @@ def summarize(account: Account, report: Facts) -> None:
         write_line(row)
 
 
+def plain(text: str) -> str:
+    """A text as Markdown that is nothing else: no link, no picture, no cell, no HTML."""
+    return re.sub(r"(?![,;%'/()-]|(?<=\d)\.\d)[!-/:-@[-`{-~]", lambda found: f"&#{ord(found[0])};", text)
+
+
 def markdown(report: Facts) -> bytes:
     """The section for the page of a GitHub job."""
-    cells = [(name, text.replace("|", "\\|").replace("<", "&lt;")) for name, text in rows_of(report)]
-    lines = ["### tinyinit", "", *([report["message"].replace("<", "&lt;"), ""] if report["message"] else [])]
-    lines += ["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in cells), ""]
+    lines = ["### tinyinit", "", *([plain(report["message"]), ""] if report["message"] else [])]
+    lines += ["| | |", "| --- | --- |", *(f"| {name} | {plain(text)} |" for name, text in rows_of(report)), ""]
     return "\n".join(lines).encode("utf-8", "backslashreplace") + b"\n"
 
 
