@@ -105,5 +105,5 @@ def test_the_sdist_has_all_that_is_needed_to_build_and_to_test(engine: Engine, w
     packed = {name.partition("/")[2] for name in engine.docker(*words).splitlines()}
     files = [path for folder in SOURCE_FOLDERS for path in REPOSITORY.joinpath(folder).rglob("*") if path.is_file()]
     expected = {str(path.relative_to(REPOSITORY)) for path in files if "__pycache__" not in path.parts}
-    top = {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "setup.py"}
+    top = {"CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "pyproject.toml", "setup.py"}
     assert (expected | top) - packed == set()

@@ -1,7 +1,8 @@
-"""What may be hostile: those that are named, and those that are signalled."""
+"""SECURITY.md: each statement names the test that holds it; here are those that no other file has."""
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -14,8 +15,26 @@ import pytest
 from conftest import StartTinyinit
 from helpers.running import PYTHON, TIMEOUT, TINYINIT, children, program, state, wait_until
 
+pytestmark = pytest.mark.form("installed")
+
+REPOSITORY = Path(__file__).parent.parent
+STATEMENTS = re.findall(r"^- .*(?:\n  .*)*", REPOSITORY.joinpath("SECURITY.md").read_text(), re.MULTILINE)
 # what a terminal obeys, or shows in another order; a CI system's commands; Markdown's cells, links and HTML
 HOSTILE = "\x1b[2J\r::x::##[y]|<b>[z](u)`\u202e\n::error::"
+
+# ---- SECURITY.md -----------------------------------------------------------------------------------------------
+
+
+def functions_of(path: Path) -> set[str]:
+    return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS, ids=lambda each: each[2:30])
+def test_each_statement_names_tests_that_exist(statement: str) -> None:
+    named = re.findall(r"`(tests/test_\w+\.py)::(test_\w+)`", statement)
+    assert named
+    assert [name for path, name in named if name not in functions_of(REPOSITORY / path)] == []
+
 
 # ---- who may signal it -----------------------------------------------------------------------------------------
 
