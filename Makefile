@@ -47,13 +47,15 @@ $(UNIT_TESTS): unit-tests-%: .venv/%/installed
 integration-tests: .venv/$(NEWEST)/integration .venv/$(NEWEST)/bench
 	@$(BIN)/pytest integration
 
-lint: .venv/$(NEWEST)/linters ## ruff, mypy --strict, shellcheck
+lint: .venv/$(NEWEST)/linters ## ruff, mypy --strict, shellcheck, bandit, pip-audit
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/mypy demo
 	@$(BIN)/mypy integration
 	@shellcheck tools/setup demo/*.sh .ci/run
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive tinyinit launcher tools demo setup.py
+	@$(BIN)/python tools/audit.py
 
 bench: .venv/$(NEWEST)/bench ## what it costs, beside its peers: tables, and in dist/bench charts and raw figures
 	@$(BIN)/python integration/bench/run.py --out dist/bench $(if $(README),--readme)

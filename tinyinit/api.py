@@ -287,7 +287,7 @@ class Tree:
     def feed(self) -> bool:
         """Write some of the input that is left; False, and the pipe is closed, if there is none, or no reader."""
         stdin = self.process.stdin
-        assert stdin
+        assert stdin  # for mypy  # nosec B101
         try:
             self.input = self.input[os.write(stdin.fileno(), self.input[: select.PIPE_BUF]) :]
         except BrokenPipeError:
