@@ -254,7 +254,6 @@ class Init:
         self.ending: object = None  # what tells of it
         self.signal_descendants: "Callable[[list[int]], None] | None" = None
         self.is_ending = self.must_end = False  # only what it left behind is there yet; that is not to be waited for
-        self.last = _signal.struct_siginfo((0,) * 7)  # the signal that came last
         self.next_rest = 0.0  # time.monotonic(): not before that may the deadline "reap" be set
         self.warned: "set[str]" = set()
         self.actions: "dict[int, Callable[..., None]]" = {_signal.SIGCHLD: self.reap, _signal.SIGCONT: self.resume}
@@ -290,20 +289,25 @@ class Init:
     def sleep(self) -> "_signal.struct_siginfo | None":
         """The next signal; None when a deadline has come. The one place where tinyinit sleeps.
 
-        Stopped or frozen until after the deadline (EINTR), CPython returns what lay on its stack, such as the last one.
+        Stopped or frozen until after the deadline (EINTR), CPython returns what lies on its stack. So that this is
+        nothing but a SIGCHLD, one is put there: raise(3) sends it to the thread, where it takes the place of no other.
         """
         if not self.deadlines:
             return _signal.sigwaitinfo(ALL_SIGNALS)
         first = min(moment for moment, _ in self.deadlines.values())
         heard = ALL_SIGNALS - {_signal.SIGCHLD} if "reap" in self.deadlines else ALL_SIGNALS
-        event = _signal.sigtimedwait(heard, min(max(first - time.monotonic(), 0.0), LONGEST_SLEEP))
-        if event and time.monotonic() > first and (event.si_signo not in ALL_SIGNALS or event == self.last):
-            return None
-        return event
+        seconds = min(max(first - time.monotonic(), 0.0), LONGEST_SLEEP)
+        try:
+            _signal.raise_signal(_signal.SIGCHLD)
+            _signal.sigtimedwait((_signal.SIGCHLD,), 0)  # that one: the thread's own come first
+        except OSError as failure:  # seccomp(2)
+            self.warn(f"a signal may come twice after a stop: {failure}")
+        event = _signal.sigtimedwait(heard, seconds)
+        return event if event and event.si_signo in ALL_SIGNALS else None
 
     def handle(self, event: "_signal.struct_siginfo") -> None:
         """Do what the table says for this signal; every other one is forwarded."""
-        number, self.last = event.si_signo, event
+        number = event.si_signo
         if number in IGNORED_BY_CPYTHON and event.si_pid == posix.getpid():
             return  # nobody sent it: our own write to a closed standard error, or past a file's size limit
         if self.tells_all:
