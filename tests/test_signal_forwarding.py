@@ -239,19 +239,22 @@ def test_a_tinyinit_that_was_stopped_past_a_deadline_sends_what_came_and_nothing
 
 
 @pytest.mark.parametrize(
-    ("number", "is_heard"),
+    ("event", "is_heard"),
     [
-        pytest.param(15, True, id="a new one"),
-        pytest.param(0, False, id="none"),
-        pytest.param(1685671712, False, id="anything"),
+        pytest.param((15, 0, 0, 77), True, id="from a process"),
+        pytest.param((15, 128, 0, 0), True, id="from the kernel"),
+        pytest.param((0, 0, 0, 77), False, id="none"),
+        pytest.param((1685671712, 0, 0, 77), False, id="anything"),
+        pytest.param((1, -839028440, 0, 77), False, id="a code that there is not"),
+        pytest.param((1, 0, 32706, 77), False, id="an errno"),
+        pytest.param((1, 0, 0, os.getpid()), False, id="what is left of our own"),
     ],
 )
 def test_what_sigtimedwait_returns_after_an_interruption_is_not_believed(
-    monkeypatch: pytest.MonkeyPatch, number: int, is_heard: bool
+    monkeypatch: pytest.MonkeyPatch, event: tuple[int, ...], is_heard: bool
 ) -> None:
     init = Init(Options({}), Start(["true"], ()), 0)
     init.set_deadline("test", 0.0, lambda: None)
-    event = signal.struct_siginfo((number, 0, 0, 77, 0, 0, 0))
     monkeypatch.setattr(_signal, "raise_signal", lambda _: None)
-    monkeypatch.setattr(_signal, "sigtimedwait", lambda *_: event)
+    monkeypatch.setattr(_signal, "sigtimedwait", lambda *_: signal.struct_siginfo((*event, 0, 0, 0)))
     assert (init.sleep() is not None) == is_heard

@@ -39,6 +39,7 @@ EXIT_SIGNAL_BASE = 128  # + the number of the signal that killed COMMAND
 ALL_SIGNALS = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}  # those that can be blocked: signal(7)
 TERMINATION_SIGNALS = frozenset((_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP))
 JOB_CONTROL_STOPS = frozenset((_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU))
+SIGNAL_CODES = range(-60, 129)  # from SI_ASYNCNL to SI_KERNEL: siginfo.h
 TIME_LIMITS = {"timeout", "evidence", "kill after", "watchdog"}  # those deadlines that are COMMAND's
 IGNORED_BY_CPYTHON = frozenset((_signal.SIGPIPE, _signal.SIGXFSZ))  # at its start; COMMAND gets the default
 
@@ -289,8 +290,9 @@ class Init:
     def sleep(self) -> "_signal.struct_siginfo | None":
         """The next signal; None when a deadline has come. The one place where tinyinit sleeps.
 
-        Stopped or frozen until after the deadline (EINTR), CPython returns what lies on its stack. So that this is
-        nothing but a SIGCHLD, one is put there: raise(3) sends it to the thread, where it takes the place of no other.
+        Stopped or frozen until after the deadline (EINTR), CPython returns what lies on its stack. So that this is no
+        signal that came, one of ours is put there: raise(3) sends it to the thread, where it takes no other's place.
+        Some of that may be overwritten: what is believed is only what the kernel may say (sigaction(2)).
         """
         if not self.deadlines:
             return _signal.sigwaitinfo(ALL_SIGNALS)
@@ -303,7 +305,9 @@ class Init:
         except OSError as failure:  # seccomp(2)
             self.warn(f"a signal may come twice after a stop: {failure}")
         event = _signal.sigtimedwait(heard, seconds)
-        return event if event and event.si_signo in ALL_SIGNALS else None
+        if event is None or event.si_signo not in ALL_SIGNALS or event.si_errno or event.si_code not in SIGNAL_CODES:
+            return None
+        return None if event.si_code == 0 and event.si_pid == posix.getpid() else event
 
     def handle(self, event: "_signal.struct_siginfo") -> None:
         """Do what the table says for this signal; every other one is forwarded."""
