@@ -31,6 +31,8 @@ from helpers.running import (
     status_field,
     wait_until,
 )
+from tinyinit import leftovers
+from tinyinit.init import Init, Options, Start
 from tinyinit.leftovers import is_alive
 
 OBEYING = ["group", "setsid", "double_fork", "nohup", "stopped", "thread"]
@@ -379,6 +381,18 @@ def test_kernels_that_lack_what_helps(start_subreaper: StartTinyinit, lack: str)
     driver = [sys.executable, "-I", str(PROGRAMS / "old_kernel.py"), lack]
     running = start_subreaper("-q", "--grace", "300ms", "--", *program("behind", 5, *OBEYING, "deaf", "forking"), command=driver)  # fmt: skip
     assert end_within(running) == (5, " ".join(sorted([*OBEYING, "forking"])), "")
+
+
+def test_it_goes_on_killing_while_others_are_left_than_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What forks faster than it is killed on a busy machine is not what KILL does not end."""
+    init = Init(Options({"grace": 0.0, "verbosity": 0}), Start(["true"], ()), 0)
+    left = iter([["'a' (pid 10, state S)"], ["'a' (pid 11, state S)"], ["'a' (pid 11, state S)"]])
+    monkeypatch.setattr(leftovers, "survivors", lambda with_spared: (next(left), False))
+    leftovers.look_at_survivors(init)
+    for is_over in (False, True):
+        assert not init.is_over
+        init.deadlines.pop("give up")[1]()
+        assert init.is_over == is_over
 
 
 def test_a_job_that_deletes_tinyinit_is_cleaned_up_after(start: StartTinyinit, tmp_path: Path) -> None:

@@ -175,13 +175,16 @@ def alive(init: Init) -> "Iterator[tuple[int, bool]]":
 # ---- what cannot be ended -------------------------------------------------------------------------------------
 
 
-def look_at_survivors(init: Init, last: float = 0.0) -> None:
-    """One more grace has passed since KILL: name what is left. It is not over yet if some are seen to be ending."""
+def look_at_survivors(init: Init, last: float = 0.0, before: "list[str] | None" = None) -> None:
+    """One more grace has passed since KILL: name what is left.
+
+    It is not over yet if some are seen to be ending, or are others than `before`: forked since, and yet to be killed.
+    """
     names, are_dying = survivors(with_spared=init.is_pid_1)
     last = last or time.monotonic() + LAST_GRACE - init.options.grace
-    if are_dying and time.monotonic() < last:
+    if names and (are_dying or names != before) and time.monotonic() < last:
         init.is_over = False
-        init.set_deadline("give up", PAUSE_AFTER_KILL, lambda: look_at_survivors(init, last))
+        init.set_deadline("give up", PAUSE_AFTER_KILL, lambda: look_at_survivors(init, last, names))
         return
     init.is_over = True
     if names:
