@@ -184,6 +184,11 @@ def test_the_signal_is_forwarded_as_always_where_another_sends_it(start_subreape
     running.read_until(f"got {RTMAX}\n")
 
 
+def test_a_signal_from_within_says_nothing_of_a_parent_outside(start_pid_1: StartTinyinit) -> None:
+    script = f"trap 'exit 3' {RTMAX}; kill -{RTMAX} 1; while :; do sleep 0.01; done"
+    assert start_pid_1("--die-with-parent", "--", "sh", "-c", script).end()[0] == 3
+
+
 def test_together_with_a_signal_the_command_gets_that_first(start_subreaper: StartTinyinit) -> None:
     words = ["--die-with-parent", "-p", "USR1", "--", *program("log_signals", "got", signal.SIGTERM)]
     running = start_subreaper(*words, command=[*MIDDLE, TINYINIT])

@@ -31,7 +31,7 @@ def follow_parent(init: Init, start: Start, end: "Callable[[], None] | None" = N
     When it comes it is forwarded, if it is one that the user chose; then, with `end`, that is called if our parent is
     gone. The signal also comes when that thread of it ends that has started us, which is nothing to COMMAND, or from
     anybody, which is. A parent outside of our PID namespace is 0 all the time, so that there it is the signal that
-    counts.
+    counts, from outside as well.
     Refusal if the kernel will not. Source: PR_SET_PDEATHSIG(2const).
     """
     number, parent = init.options.parent_death_signal or PARENT_DIED, init.parent
@@ -42,7 +42,7 @@ def follow_parent(init: Init, start: Start, end: "Callable[[], None] | None" = N
     action = init.actions.get(number)
 
     def act(event: "_signal.struct_siginfo") -> None:
-        is_gone = posix.getppid() != parent or parent == 0 or has_lost_another(parent)
+        is_gone = posix.getppid() != parent or parent == 0 == event.si_pid or has_lost_another(parent)
         is_ours = is_gone or event.si_pid == parent  # it has died, or a thread of it has
         if init.options.parent_death_signal or not is_ours:
             action(event) if action else init.forward(number)
