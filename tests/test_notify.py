@@ -297,6 +297,17 @@ def test_a_signal_that_a_process_sends_is_forwarded_all_the_same(start: StartTin
     running.read_until(f"got {number}\n")
 
 
+def test_such_a_signal_is_told_of_also_where_another_one_has_all_that_came_taken(start: StartTinyinit) -> None:
+    news = signal.SIGRTMAX - 1
+    running = start("-v", "--notify", "--", *program("log_signals", "got", signal.SIGRTMAX))
+    running.wait_ready()
+    running.send(signal.SIGSTOP)
+    wait_until(lambda: state(running.pid) == "T", "tinyinit to stop")
+    for number in (signal.SIGCHLD, news, signal.SIGCONT, signal.SIGRTMAX):
+        running.send(number)
+    assert re.search("SIGRTMIN.29 came from pid .*\n.*sent SIGRTMIN.29 to COMMAND", running.end()[2])
+
+
 # ---- the outer socket -----------------------------------------------------------------------------------------
 
 

@@ -207,7 +207,7 @@ class Notify:
             if event is None:
                 break
             if event.si_code <= 0:
-                self.init.forward(NEWS)
+                self.init.handle(event)
         for _ in range(MOST_AT_ONCE):
             if not self.take():
                 return
