@@ -190,7 +190,10 @@ def test_signals_go_on_while_the_standard_error_is_full(start: StartTinyinit) ->
     os.close(reader)
 
 
-@pytest.mark.parametrize(("options", "thousands"), [([], 1), (["--orphans", "warn", "--orphan-ttl", "20ms"], 20)])
+@pytest.mark.parametrize(
+    ("options", "thousands"),
+    [([], 1), pytest.param(["--orphans", "warn", "--orphan-ttl", "20ms"], 20, marks=pytest.mark.heavy)],
+)
 def test_thousands_of_queued_signals_all_arrive(start: StartTinyinit, options: list[str], thousands: int) -> None:
     """Real-time signals queue: each one that was sent arrives, though they are all alike, and deadlines pass."""
     running = start(*options, "--", *program("log_signals", "got", signal.SIGTERM))

@@ -48,7 +48,7 @@ def audit() -> int:
         file.flush()
         if not ask(PATIENCE, "--no-deps", "--disable-pip", f"--requirement={file.name}"):
             raise Unknown(f"it does not know {KNOWN_TO_ALL}")
-    packages = [each for each in ask(end - time.monotonic(), "--local") if each["name"] != "pip"]  # that came with Python
+    packages = [each for each in ask(end - time.monotonic(), "--local") if each["name"] != "pip"]  # Python brought it
     found = [(each, vulnerability) for each in packages for vulnerability in each["vulns"]]
     for each, vulnerability in found:
         remedy = " or ".join(vulnerability["fix_versions"]) or "none yet"

@@ -6,8 +6,8 @@ coverage(1) has no way into an interpreter that is isolated (-I -S), and tinyini
 So the installed package's first line starts it, in whatever way tinyinit was started.
 """
 
-import importlib.util
 import sys
+import sysconfig
 from pathlib import Path
 
 START = """\
@@ -42,8 +42,5 @@ posix.execve = os.execve = after_saving(posix.execve)
 folder = Path(sys.argv[1]).resolve()
 folder.mkdir(parents=True, exist_ok=True)
 folder.chmod(0o1777)  # some tests run tinyinit as another user
-spec = importlib.util.find_spec("tinyinit")
-assert spec
-assert spec.origin
-package = Path(spec.origin)
+package = Path(sysconfig.get_path("purelib")) / "tinyinit/__init__.py"
 package.write_text(f"exec({START!r}, {{'folder': {str(folder)!r}}})\n" + package.read_text().partition("\n")[2])
