@@ -133,7 +133,8 @@ class Account(Ending):
         is_forwarded = source and self.init.options.rewrite.get(source, source) == number
         if is_forwarded:
             self.forwarded[number] = self.forwarded.get(number, 0) + 1
-            self.last[number] = at, sender
+            if not self.init.ended or posix.WIFSIGNALED(self.init.wait_status):
+                self.last[number] = at, sender  # or it came too late to be why COMMAND has ended
             self.came = 0, 0.0, {}
 
     def note_reaped(self, pid: int, wait_status: int) -> None:
