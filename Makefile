@@ -3,12 +3,13 @@
 #   make test PYTHONS="3.9 3.13"        only these Pythons, the last of which runs all that needs but one
 #   make image BASE=debian:12           another base image than the Dockerfile's
 #   make bench BENCH=quick              README=1 puts tables and charts into README.md
+#   make soak SOAK=2h                   so long, ten minutes by default; README=1 puts the figures into README.md
 #   make mutants MUTANTS=50 SEED=1
 #   make pyz INTERPRETER=/usr/local/bin/python3     where it is not to be looked for in PATH
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint bench coverage mutants pyz image clean
+.PHONY: help demo test lint bench soak coverage mutants pyz image clean
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -19,7 +20,7 @@ help: ## list the verbs
 ifneq ($(origin VERSIONS), command line)
 # One of the packages may be Python itself, so only a second make can know which versions there are.
 
-demo test lint bench coverage mutants pyz:
+demo test lint bench soak coverage mutants pyz:
 	@tools/setup packages $(if $(filter coverage mutants,$@),test,$@)
 	@versions="$(or $(PYTHONS),$$(tools/setup versions))" && $(MAKE) --keep-going VERSIONS="$$versions" $@
 
@@ -59,6 +60,9 @@ lint: .venv/$(NEWEST)/linters ## ruff, mypy --strict, shellcheck, bandit, pip-au
 
 bench: .venv/$(NEWEST)/bench ## what it costs, beside its peers: tables, and in dist/bench charts and raw figures
 	@$(BIN)/python integration/bench/run.py --out dist/bench $(if $(README),--readme)
+
+soak: .venv/$(NEWEST)/integration ## ten minutes of orphans, signals, stops, kills and nested inits, or SOAK=2h of them
+	@$(BIN)/python integration/soak/soak.py $(if $(README),--readme)
 
 # Those that look at memory, imports and times fail under measurement; what the tests run is what counts.
 coverage: .venv/$(NEWEST)/coverage ## which lines and branches of tinyinit/ the unit tests run: 95 % at least
