@@ -279,35 +279,46 @@ class Init:
     def run(self) -> None:
         """From now on we must not die: sleep, act, until it is over."""
         while not self.is_over:
-            try:
-                if event := self.sleep():
-                    self.handle(event)
-                self.meet_deadlines()
-            except Exception as error:
-                self.survive(error)
-                time.sleep(PAUSE_AFTER_ERROR)
+            for step in (self.hear, self.meet_deadlines):  # where one always fails, the other is still done
+                try:
+                    step()
+                except Exception as error:
+                    self.survive(error)
+                    time.sleep(PAUSE_AFTER_ERROR)
+
+    def hear(self) -> None:
+        """Wait for the next signal or deadline, and handle the signal."""
+        if event := self.sleep():
+            self.handle(event)
 
     def sleep(self) -> "_signal.struct_siginfo | None":
         """The next signal; None when a deadline has come. The one place where tinyinit sleeps.
 
-        Stopped or frozen until after the deadline (EINTR), CPython returns what lies on its stack. So that this is no
-        signal that came, one of ours is put there: raise(3) sends it to the thread, where it takes no other's place.
-        Some of that may be overwritten: what is believed is only what the kernel may say (sigaction(2)).
+        Stopped or frozen until after the deadline (EINTR), CPython returns what lies on its stack. Some of that may be
+        overwritten: so what is believed is what the kernel may say (sigaction(2)), and not our own mark.
         """
         if not self.deadlines:
             return _signal.sigwaitinfo(ALL_SIGNALS)
-        first = min(moment for moment, _ in self.deadlines.values())
+        now = time.monotonic()
+        first = min(now + LONGEST_SLEEP, *(moment for moment, _ in self.deadlines.values()))
         heard = ALL_SIGNALS - {_signal.SIGCHLD} if "reap" in self.deadlines else ALL_SIGNALS
-        seconds = min(max(first - time.monotonic(), 0.0), LONGEST_SLEEP)
+        self.mark_stack()
+        event = _signal.sigtimedwait(heard, max(first - now, 0.0))
+        if event is None:
+            if first - time.monotonic() > PAUSE_AFTER_ERROR:
+                raise TimeoutError("rt_sigtimedwait(2) does not wait")
+            return None
+        if event.si_signo not in ALL_SIGNALS or event.si_errno or event.si_code not in SIGNAL_CODES:
+            return None
+        return None if event.si_code == 0 and event.si_pid == posix.getpid() else event
+
+    def mark_stack(self) -> None:
+        """Leave a signal of our own where sigtimedwait would find the last one, and take it for one more."""
         try:
-            _signal.raise_signal(_signal.SIGCHLD)
+            _signal.raise_signal(_signal.SIGCHLD)  # to the thread: it takes the place of no other
             _signal.sigtimedwait((_signal.SIGCHLD,), 0)  # that one: the thread's own come first
         except OSError as failure:  # seccomp(2)
             self.warn(f"a signal may come twice after a stop: {failure}")
-        event = _signal.sigtimedwait(heard, seconds)
-        if event is None or event.si_signo not in ALL_SIGNALS or event.si_errno or event.si_code not in SIGNAL_CODES:
-            return None
-        return None if event.si_code == 0 and event.si_pid == posix.getpid() else event
 
     def handle(self, event: "_signal.struct_siginfo") -> None:
         """Do what the table says for this signal; every other one is forwarded."""
@@ -537,11 +548,12 @@ def let_go(kept: "set[int]") -> None:
     sys.path_importer_cache.clear()  # what all files in site-packages are called
     try:
         posix.chdir("/")
-        opened = [int(name) for name in posix.listdir("/proc/self/fd")]
-    except OSError:
-        opened = list(range(min(posix.sysconf("SC_OPEN_MAX"), 65536)))  # no /proc
-    for number in set(opened) - kept:
-        posix.closerange(number, number + 1)  # close(2) whose errors do not matter
+        ranges = [(number, number + 1) for number in {int(name) for name in posix.listdir("/proc/self/fd")} - kept]
+    except OSError:  # no /proc
+        edges = [*sorted(kept), min(posix.sysconf("SC_OPEN_MAX"), 65536)]
+        ranges = [(low + 1, high) for low, high in zip(edges, edges[1:])]
+    for low, high in ranges:
+        posix.closerange(low, high)  # close(2) whose errors do not matter
 
 
 def run(options: Options, start: Start, parent: int) -> int:
@@ -567,8 +579,8 @@ def run(options: Options, start: Start, parent: int) -> int:
 
 def main() -> "NoReturn":
     """Start COMMAND and exit with its status, or say why it cannot be run. Never returns."""
-    mask = block_signals()
     try:
+        mask = block_signals()
         parent = sys._xoptions.get("tinyinit_parent", f"{posix.getppid():x}")  # it may have died since
         options, command = read_options(sys.argv[1:], posix.environ)
         if command and not options.show:

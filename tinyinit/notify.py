@@ -206,7 +206,7 @@ class Notify:
             event = _signal.sigtimedwait((NEWS,), 0)
             if event is None:
                 break
-            if event.si_code <= 0:
+            if event.si_signo == NEWS and event.si_code <= 0:  # or it is what lay on the stack: see Init.sleep()
                 self.init.handle(event)
         for _ in range(MOST_AT_ONCE):
             if not self.take():
