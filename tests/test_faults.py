@@ -92,7 +92,6 @@ TABLE = [
     Row("getdents64", "EIO ENOENT ENOTDIR ENOMEM ENOSYS", (START, RUNS), "?.", ("1", "2")),
     Row("getdents64", "EIO ENOMEM ENOSYS", (START, RUNS), "?.", ("1+",), leaves=True),
     Row("newfstatat,fstat,statx", "EACCES ENOMEM EIO ENOSYS", (RUNS,), "?.", ("1", "2")),
-    Row("mmap,brk,mremap,mprotect,munmap", "ENOMEM", (RUNS, RUNS_1), "?.", ("1+",), leaves=True),
     # standard error, the socket, the report
     Row("pwritev2", "EAGAIN EOPNOTSUPP ENOSPC EIO EPIPE EDQUOT EFBIG ENOSYS", (EVERY,)),
     Row("pwritev2", "EINTR", (EVERY,), when=("1", "2", "1..9")),  # always: CPython calls again (PEP 475)
@@ -111,6 +110,7 @@ TABLE = [
 ]  # fmt: skip
 LEFT_OUT = {
     "exit_group": "returns to nobody",
+    "mmap munmap brk mremap mprotect": "the interpreter's memory, for want of which CPython itself may crash",
     "restart_syscall": "the kernel's own",
     "readv": "the gate's",
     "close": "the descriptor is free whatever it returns (close(2))",
