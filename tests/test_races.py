@@ -63,7 +63,10 @@ def is_timeout_or_its_own(report: dict[str, Any]) -> bool:
 def is_term_or_its_own(report: dict[str, Any]) -> bool:
     if report["status"] == TERM:
         return (how(report), report["reason"]["kind"]) == ((None, "SIGTERM"), "signal forwarded")
-    return (report["status"], how(report), report["reason"]["kind"]) == (5, (5, None), "exited")
+    happened = [event["what"] for event in report["events"]["listed"]]
+    came_in_time = "signal sent" in happened[: happened.index("main child ended")]  # when it was in exit(2)
+    kind = "signal forwarded" if came_in_time else "exited"
+    return (report["status"], how(report), report["reason"]["kind"]) == (5, (5, None), kind)
 
 
 def is_kill_or_its_own(report: dict[str, Any]) -> bool:
