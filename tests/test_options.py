@@ -69,7 +69,7 @@ def test_signals_by_other_names(text: str, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "SIG", "0", "-1", "32", "33", "65", "TERM+1", "RTMIN-1", "RTMAX+1", "RTMIN+", "RTMAX-31", "SIG15", " 15", "15 ", "_DFL", "\u0661"]
+    "text", ["", "SIG", "0", "-1", "32", "33", "65", "TERM+1", "RTMIN-1", "RTMAX+1", "RTMIN+", "RTMAX-31", "SIG15", " 15", "15 ", "_DFL", "\u0661", "\u017figterm"]
 )  # fmt: skip
 def test_what_is_no_signal(text: str) -> None:
     with pytest.raises(ValueError, match="is no signal; write one as"):
@@ -171,6 +171,11 @@ def test_a_variable_that_is_like_ours_is_told_once_and_let_be(start: StartTinyin
     warning = "tinyinit: warning: variable TINYINIT_GRAZE is not known; see 'tinyinit --help'\n"
     assert start("echo", "x", env=environ).end() == (0, "x\n", warning)
     assert start("-q", "echo", "x", env=environ).end() == (0, "x\n", "")
+
+
+def test_a_variable_whose_name_is_no_text_is_told_in_one_line(start: StartTinyinit) -> None:
+    warning = "tinyinit: warning: variable 'TINYINIT_\\n\\x1b[31m' is not known; see 'tinyinit --help'\n"
+    assert start("true", env={**os.environ, "TINYINIT_\n\x1b[31m": "1"}).end() == (0, "", warning)
 
 
 def test_quiet_says_nothing_but_fatal_errors(start: StartTinyinit) -> None:

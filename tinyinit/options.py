@@ -40,7 +40,7 @@ def signal_name(number: int) -> str:
 
 def parse_signal(text: str) -> int:
     """The number of a signal: `TERM`, `SIGTERM`, `term`, `RTMIN+3`, `RTMAX-1` or `15`."""
-    name = text.upper()
+    name = text.upper() if text.isascii() else ""  # of other letters too upper() makes such
     name = name[3:] if name.startswith("SIG") else name
     base, sign, offset = name.partition("-" if name.startswith("RTMAX") else "+")
     number = int(text) if is_number(text) else signal_numbers().get(base, 0)
