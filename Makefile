@@ -113,5 +113,5 @@ image: ## build the Dockerfile's image, and call it tinyinit
 	docker build --tag tinyinit $(if $(BASE),--build-arg BASE=$(BASE)) .
 
 clean: ## remove all that was made here
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -r {} +
