@@ -35,7 +35,7 @@ def program(name: str, *arguments: object) -> list[str]:
     return [*PYTHON, str(PROGRAMS / f"{name}.py"), *words]
 
 
-def wait_until(condition: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, timeout: float = TIMEOUT, pause: float = 0.005) -> Any:
     """The first true value of `condition()`; AssertionError if there is none in time."""
     end = time.monotonic() + timeout
     while True:
@@ -43,7 +43,7 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = TIMEOUT
         if value:
             return value
         assert time.monotonic() < end, f"waited {timeout} s for {what}"
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 def status_field(pid: int | str, field: str) -> str:
