@@ -174,7 +174,7 @@ def test_a_variable_that_is_like_ours_is_told_once_and_let_be(start: StartTinyin
 
 
 def test_a_variable_whose_name_is_no_text_is_told_in_one_line(start: StartTinyinit) -> None:
-    warning = "tinyinit: warning: variable 'TINYINIT_\\n\\x1b[31m' is not known; see 'tinyinit --help'\n"
+    warning = "tinyinit: warning: variable TINYINIT_\\n\\x1b[31m is not known; see 'tinyinit --help'\n"
     assert start("true", env={**os.environ, "TINYINIT_\n\x1b[31m": "1"}).end() == (0, "", warning)
 
 
