@@ -18,19 +18,28 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 enum { CANNOT = 125, FIXED_ARGUMENTS = 9, MOST_LINKS = 40 };
+/* Bytes of address space below which no interpreter starts: it would end with 1 or 134, or spin, deaf to signals. */
+enum { LEAST_SPACE = 14 << 20 };
 
+#define INSTALL "; install tinyinit again"
 static const struct {
     int number;
     const char *text;
 } errors[] = {
-    {ENOENT, "No such file or directory"}, {EACCES, "Permission denied"},      {ENOTDIR, "Not a directory"},
-    {E2BIG, "Argument list too long"},     {ENOMEM, "Cannot allocate memory"}, {ENOEXEC, "Exec format error"},
-    {EMFILE, "Too many open files"},       {ENFILE, "Too many open files in system"},
-    {ELOOP, "Too many levels of symbolic links"},
-    {ENAMETOOLONG, "File name too long"},
+    {ENOENT, "No such file or directory" INSTALL},
+    {EACCES, "Permission denied" INSTALL},
+    {ENOTDIR, "Not a directory" INSTALL},
+    {E2BIG, "Argument list too long; give it fewer or shorter arguments and environment variables"},
+    {ENOMEM, "Cannot allocate memory; look at the memory limit, and ulimit -v"},
+    {ENOEXEC, "Exec format error" INSTALL},
+    {EMFILE, "Too many open files; raise their limit, ulimit -n"},
+    {ENFILE, "Too many open files in system; raise fs.file-max"},
+    {ELOOP, "Too many levels of symbolic links" INSTALL},
+    {ENAMETOOLONG, "File name too long" INSTALL},
 };
 
 /* ---- the kernel: a system call, whose result is -errno if it failed ------------------------------------------- */
@@ -93,7 +102,7 @@ static int starts_with(const char *text, const char *start) {
 static int refuse(const char *what, const char *path, const char *cause) {
     char line[PATH_MAX + 256];
     char *end = append(append(append(line, "tinyinit: "), what), " '");
-    end = append(append(append(append(end, path), "': "), cause), "; install tinyinit again\n");
+    end = append(append(append(append(end, path), "': "), cause), "\n");
     KERNEL(SYS_write, 2, line, end - line, 0);
     return CANNOT;
 }
@@ -102,7 +111,7 @@ static const char *describe(long failure) {
     for (size_t row = 0; row < sizeof errors / sizeof *errors; row++)
         if (errors[row].number == -failure)
             return errors[row].text;
-    return "Input/output error";
+    return "Input/output error" INSTALL;
 }
 
 /* ---- the steps ------------------------------------------------------------------------------------------------- */
@@ -200,8 +209,13 @@ static int launch(long argc, char **argv, char **environ, const char *executed) 
     head[size] = '\0';
     char *interpreter = interpreter_in(head);
     if (interpreter == NULL)
-        return refuse("no interpreter is named in", script, "its first line should be #! and an absolute path");
+        return refuse("no interpreter is named in", script, "its first line should be #! and an absolute path" INSTALL);
 
+    struct {
+        uint64_t soft, hard;
+    } space;
+    if (KERNEL(SYS_prlimit64, 0, RLIMIT_AS, NULL, &space) == 0 && space.soft < LEAST_SPACE)
+        return refuse("cannot start", interpreter, describe(-ENOMEM));
     size_t words = ((size_t)argc + FIXED_ARGUMENTS + 1) * sizeof(char *); /* too many for the stack, perhaps */
     long memory = kernel6(SYS_mmap, 0, (long)words, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory < 0 && memory > -4096)
