@@ -197,14 +197,14 @@ def survivors(with_spared: bool) -> "tuple[list[str], bool]":
     """All who are below us, by name, PID and state; and whether one is ending, or only needs the processor for it."""
     children = look_up()
     below = children(posix.getpid()) if children else []
-    names, are_dying = [], False
+    names, are_dying, ours = [], False, set(below)
     for pid in below:  # which grows meanwhile
         stat = stat_fields(pid)
         if is_spared(pid, stat) and not with_spared:
             continue
         below += children(pid) if children else []
-        state = stat[STATE].decode() if stat else "X"
-        are_dying = are_dying or state in DYING or bool(int(stat[FLAGS]) & PF_EXITING)
+        state = stat[STATE].decode() if stat else "?" if pid in ours else "X"  # of ours none is gone, but one is hidden
+        are_dying = are_dying or state in DYING or bool(stat and int(stat[FLAGS]) & PF_EXITING)
         name = read_file(f"/proc/{pid}/comm").decode("utf-8", "replace").rstrip("\n")
         names.append(f"{name!r} (pid {pid}, state {state})")
     return names, are_dying
@@ -266,6 +266,9 @@ class Descendants:
             held = -1 if is_member or parent == self.own else hold(pid)
             try:
                 stat = texts[pid].split() if is_member and pid in texts else stat_fields(pid)
+                if not stat and parent == self.own:  # another user's, and hidden: hidepid in proc(5)
+                    _ = is_member or self.send(pid, [0] if pid in reached else numbers)
+                    (members if is_member else reached).add(pid)
                 if not stat or int(stat[PPID]) not in (parent, self.own):
                     continue  # it has ended
                 images[pid] = image_in(stat)
