@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     Children = Callable[..., list[int]]
 
-# Fields 3, 4, 9, 20, 22, 28 and 48 to 51 of /proc/PID/stat, as stat_fields() has them.
+# Fields 3, 4, 9, 20, 22, 28, 32, 34 and 48 to 51 of /proc/PID/stat, as stat_fields() has them.
 STATE, PPID, FLAGS, NUM_THREADS, STARTTIME, STARTSTACK, ARGUMENTS_TO_ENVIRONMENT = 0, 1, 6, 17, 19, 25, slice(45, 49)
+BLOCKED, CAUGHT, TERM_BIT = 29, 31, 1 << _signal.SIGTERM - 1  # and masks of signals
 PF_EXITING = 0x4  # one of the flags: it is in exit(2), where no signal reaches it (linux/sched.h)
 PF_KTHREAD = 0x200000  # another: it is a kernel thread
 SPARE = b"TINYINIT_SPARE=1"
@@ -224,6 +225,7 @@ class Descendants:
         self.init = init
         self.own = posix.getpid()
         self.told: "set[int]" = set()
+        self.missed: "set[int]" = set()
         self.tells_left = True  # who is still there, the first time that they are signalled
         children = look_up()
         began = int(init.began * posix.sysconf("SC_CLK_TCK")), init.main
@@ -237,10 +239,15 @@ class Descendants:
         if not numbers:
             self.init.actions[_signal.SIGCHLD] = self.reap
         reached: "set[int]" = set()
-        were_all_at_once = self.walk(numbers, reached, set())
-        if _signal.SIGTERM in numbers and not were_all_at_once:
-            self.init.reap()
-            self.walk(numbers, reached, set(reached))  # for those that were missed
+        self.reserve = b""
+        try:
+            were_all_at_once = self.walk(numbers, reached, set())
+            if _signal.SIGTERM in numbers and not were_all_at_once:
+                self.init.reap()
+                self.walk(numbers, reached, set(reached))  # for those that were missed
+        except (OSError, MemoryError):
+            self.init.warn("no memory or descriptor is left to find all that COMMAND left behind: see ulimit -n and -v")
+            return self.signal_main_group(numbers)
         self.tells_left = self.tells_left and not numbers
         if self.told and not reached:
             self.look()
@@ -248,8 +255,8 @@ class Descendants:
     def walk(self, numbers: "list[int]", reached: "set[int]", before: "set[int]", by_group: bool = True) -> bool:
         """Go down the tree once, and signal who is not in `reached` yet; the main group at the end, at once.
 
-        Not those whose living parent was there `before`, in the last walk: it has forked them to clean up. Returns
-        whether all were in the group: a signal to that misses nobody whom a member is just forking (kill(2)).
+        Not those whose living parent was there `before`, in the last walk, and handles TERM: forked to clean up.
+        Returns whether all were in the group: a signal to that misses nobody whom a member is just forking (kill(2)).
         """
         children, main = look_up() or children_of, self.init.main
         as_seen = children
@@ -259,6 +266,7 @@ class Descendants:
         by_group = by_group and any(group_of(pid) == main for pid, _ in found)
         members: "set[int]" = set()
         images: "dict[int, bytes]" = {}
+        cleaners: "set[int]" = set()
         for number, (pid, parent) in enumerate(found):  # which grows meanwhile
             if number == MANY and children is children_of:
                 as_seen, texts = look_at_all()  # for members, who get their signal at the end anyway
@@ -272,13 +280,15 @@ class Descendants:
                 if not stat or int(stat[PPID]) not in (parent, self.own):
                     continue  # it has ended
                 images[pid] = image_in(stat)
+                if pid in before and (int(stat[BLOCKED]) | int(stat[CAUGHT])) & TERM_BIT:
+                    cleaners.add(pid)
                 # who has executed nothing since it was forked has the environment of its parent, which is not spared
                 if pid not in reached and images[pid] != images.get(parent) and self.is_left_alone(pid, stat):
                     if is_member:
                         return self.walk(numbers, reached, before, by_group=False)
                     continue
                 below = (as_seen if is_member else children)(pid, has_one_thread=stat[NUM_THREADS] == b"1")
-                is_new = pid not in reached and parent not in before
+                is_new = pid not in reached and (parent not in cleaners or pid in self.missed)
                 if self.tells_left and numbers and is_new and is_alive(stat) and pid != main:
                     self.init.emit("left", pid=pid)
                 is_there = group_of(pid) == main if is_member else self.send(pid, numbers if is_new else [0], held)
@@ -289,8 +299,10 @@ class Descendants:
                     posix.close(held)
         if members - reached:
             self.send(-main, numbers)
-        reached |= members
-        return reached == members
+        # who has left the group since we saw it there, as by setsid(1), has hardly got that
+        self.missed = {pid for pid in members - reached if group_of(pid) not in (main, 0)}
+        reached |= members - self.missed
+        return not self.missed and reached == members
 
     def send(self, target: int, numbers: "list[int]", held: int = -1) -> bool:
         """kill(2), or with a pidfd pidfd_send_signal(2). False if there was no such process for the first signal."""
