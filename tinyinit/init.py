@@ -46,6 +46,7 @@ IGNORED_BY_CPYTHON = frozenset((_signal.SIGPIPE, _signal.SIGXFSZ))  # at its sta
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 COERCED_LOCALES = (b"C.UTF-8", b"C.utf8", b"UTF-8")  # what CPython puts into LC_CTYPE in the C locale (PEP 538)
 DEFAULT_PATH = b"/bin:/usr/bin"  # where execvp(3) looks when PATH is not set
+S_IFMT, S_IFREG = 0o170000, 0o100000  # what kind of file, and a regular one: inode(7)
 LONGEST_LINE = 4096  # bytes: PIPE_BUF, so that a line is written whole or not at all (pipe(7))
 LONGEST_SLEEP = 86400.0  # seconds, while a deadline is set: an enormous one would overflow sigtimedwait's time_t
 PAUSE_AFTER_ERROR = 0.1  # seconds: an error that comes back at once must not take the processor from COMMAND
@@ -75,11 +76,13 @@ def write_line(text: str, prefix: str = "tinyinit: ") -> None:
         posix.pwritev(2, [line], -1, posix.RWF_NOWAIT)
     except (OSError, AttributeError):  # full, closed, or does not know RWF_NOWAIT: a terminal, a file, Linux before 6.5
         try:
-            import select
+            if posix.fstat(2).st_mode & S_IFMT != S_IFREG:  # nobody waits for a file, so nothing need be loaded
+                import select
 
-            if select.select([], [2], [], 0)[1]:
-                posix.write(2, line)
-        except (OSError, ImportError):
+                if not select.select([], [2], [], 0)[1]:
+                    return
+            posix.write(2, line)
+        except (OSError, ImportError, MemoryError):
             return  # standard error is never an error
 
 
@@ -492,8 +495,10 @@ class Init:
         if "give up" not in self.deadlines:
             self.set_deadline("give up", max(self.options.grace, 10 * PAUSE_AFTER_KILL), self.give_up)
             self.emit("leftovers", signal=_signal.SIGKILL)
-        self.signal_leftovers([_signal.SIGKILL])
-        self.set_deadline("kill", max(PAUSE_AFTER_KILL, time.monotonic() - begin), self.kill_leftovers)
+        try:
+            self.signal_leftovers([_signal.SIGKILL])
+        finally:  # also after an error: it may be that there is no memory now
+            self.set_deadline("kill", max(PAUSE_AFTER_KILL, time.monotonic() - begin), self.kill_leftovers)
 
     def give_up(self) -> None:
         """One more grace has passed: what KILL does not end is named, and left to the kernel."""

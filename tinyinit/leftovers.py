@@ -30,8 +30,11 @@ PF_KTHREAD = 0x200000  # another: it is a kernel thread
 SPARE = b"TINYINIT_SPARE=1"
 PASSES = 3  # a list of children may lack some that were forked, or whose siblings ended, while it was read: proc(5)
 PAUSE_BEFORE_LOOK = 0.1  # seconds in which what was just forked has become what it is to be
+PAGE = 4096  # bytes: no more of most files does /proc return at once, and for as many there is memory
 LAST_READ = 2048  # bytes: what /proc returns less than that of has been read to its end
 LONGEST_ENVIRONMENT = 6 * 1024 * 1024  # bytes: execve(2) takes no more, but PR_SET_MM_MAP says that all memory is one
+SCARCE = (12, 23, 24)  # ENOMEM, ENFILE, EMFILE: it is not the process that has ended
+RESERVE = 1 << 14  # bytes that the search may have, when there is no other memory
 MANY = 1000  # processes that are ours; the whole machine has hardly many times as many
 DYING = "RZX"  # the states of a process that was killed and only needs the processor, or its parent: proc(5)
 LAST_GRACE = 5.0  # seconds that KILL may take at least, as long as something is seen to be ending
@@ -44,18 +47,25 @@ def read_file(path: str, most: float = float("inf")) -> bytes:
     """A file of /proc, from so many bytes on cut; empty if it cannot be read: it has ended, or is another user's."""
     try:
         file = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return b""
+    except OSError as failure:
+        return none_of(failure)
     try:
-        content = chunk = posix.read(file, 65536)
+        content = chunk = posix.read(file, PAGE)
         while len(chunk) >= LAST_READ and len(content) < most:
-            chunk = posix.read(file, 65536)
+            chunk = posix.read(file, len(content) + PAGE)
             content += chunk
         return content
-    except OSError:
-        return b""
+    except OSError as failure:
+        return none_of(failure)
     finally:
         posix.close(file)
+
+
+def none_of(failure: OSError) -> bytes:
+    """Nothing, for a process that has ended. The error again, where memory or descriptors have."""
+    if failure.errno in SCARCE:
+        raise failure
+    return b""
 
 
 def stat_text(pid: int) -> bytes:
@@ -82,10 +92,10 @@ def start_of(pid: int, stat: "list[bytes] | None" = None) -> int:
 def children_of(pid: int, has_one_thread: bool = False) -> "list[int]":
     """The children of a process, zombies too; none if it has ended. A child belongs to the thread that forked it."""
     tasks = f"/proc/{pid}/task"
-    try:
-        threads = [str(pid)] if has_one_thread else posix.listdir(tasks)
-    except OSError:
-        return []
+    try:  # ourselves have one, and opendir(3) needs 32 KiB that there may not be any more
+        threads = [str(pid)] if has_one_thread or pid == posix.getpid() else posix.listdir(tasks)
+    except OSError as failure:
+        return list(none_of(failure))
     return [int(child) for thread in threads for child in read_file(f"{tasks}/{thread}/children").split()]
 
 
@@ -224,17 +234,22 @@ class Descendants:
     def __init__(self, init: Init) -> None:
         self.init = init
         self.own = posix.getpid()
+        self.reserve = bytes(RESERVE)
         self.told: "set[int]" = set()
         self.missed: "set[int]" = set()
         self.tells_left = True  # who is still there, the first time that they are signalled
         children = look_up()
         began = int(init.began * posix.sysconf("SC_CLK_TCK")), init.main
-        starts = {pid: start_of(pid) for pid in (children(self.own) if children else [])}
+        try:
+            starts = {pid: start_of(pid) for pid in (children(self.own) if children else [])}
+        except (OSError, MemoryError):
+            starts = {}
         self.were_here = {pid: start for pid, start in starts.items() if (start, pid) < began}
 
     def signal(self, numbers: "list[int]") -> None:
         """Send these signals, one after the other, to each; with none only look whether it is over, now and later."""
         if look_up() is None:
+            self.init.warn("without /proc only those of COMMAND's process group are ended: mount it")
             return self.signal_main_group(numbers)
         if not numbers:
             self.init.actions[_signal.SIGCHLD] = self.reap
@@ -251,6 +266,7 @@ class Descendants:
         self.tells_left = self.tells_left and not numbers
         if self.told and not reached:
             self.look()
+        self.reserve = bytes(RESERVE)
 
     def walk(self, numbers: "list[int]", reached: "set[int]", before: "set[int]", by_group: bool = True) -> bool:
         """Go down the tree once, and signal who is not in `reached` yet; the main group at the end, at once.
@@ -316,8 +332,7 @@ class Descendants:
         return True
 
     def signal_main_group(self, numbers: "list[int]") -> None:
-        """Without /proc: who stayed in the main group. While a child of ours is in it, its number is nobody else's."""
-        self.init.warn("without /proc only those of COMMAND's process group are ended: mount it")
+        """Who stayed in the main group. While a child of ours is in it, its number is nobody else's."""
         try:
             posix.waitid(posix.P_PGID, self.init.main, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
         except ChildProcessError:
