@@ -3,7 +3,7 @@
     tinyinit [OPTION]... [--] COMMAND [ARG]...
 
 As PID 1 of a container or, anywhere else, as child subreaper (prctl(2)). To follow a signal from its arrival to
-its delivery, read downwards: `block_signals`, `Init.run`, `Init.sleep`, `Init.handle`, `Init.forward`, `Init.send`.
+its delivery, read downwards: `block_signals`, and of `Init` `run`, `hear`, `sleep`, `handle`, `forward`, `send`.
 
 Design note: signals
 --------------------
@@ -13,7 +13,7 @@ is asked for, so none is lost between two calls, before COMMAND runs, or while a
 
 * Python's signal handlers can raise out of any line, and a sleep that begins just before one misses its wake-up;
 * signal.set_wakeup_fd and signalfd(2) need a descriptor, a poll(2) and a read(2) where one call does;
-* asyncio costs 50 ms before COMMAND runs, for a loop with one source of events;
+* asyncio costs 50 ms before COMMAND runs;
 * SIGCHLD ignored, so that the kernel reaps, loses every exit status, the main child's too.
 
 This file is on the way to COMMAND, so it imports what is built into the interpreter, and python-prctl's C module.
@@ -46,7 +46,6 @@ IGNORED_BY_CPYTHON = frozenset((_signal.SIGPIPE, _signal.SIGXFSZ))  # at its sta
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 COERCED_LOCALES = (b"C.UTF-8", b"C.utf8", b"UTF-8")  # what CPython puts into LC_CTYPE in the C locale (PEP 538)
 DEFAULT_PATH = b"/bin:/usr/bin"  # where execvp(3) looks when PATH is not set
-S_IFMT, S_IFREG = 0o170000, 0o100000  # what kind of file, and a regular one: inode(7)
 LONGEST_LINE = 4096  # bytes: PIPE_BUF, so that a line is written whole or not at all (pipe(7))
 LONGEST_SLEEP = 86400.0  # seconds, while a deadline is set: an enormous one would overflow sigtimedwait's time_t
 PAUSE_AFTER_ERROR = 0.1  # seconds: an error that comes back at once must not take the processor from COMMAND
@@ -76,7 +75,7 @@ def write_line(text: str, prefix: str = "tinyinit: ") -> None:
         posix.pwritev(2, [line], -1, posix.RWF_NOWAIT)
     except (OSError, AttributeError):  # full, closed, or does not know RWF_NOWAIT: a terminal, a file, Linux before 6.5
         try:
-            if posix.fstat(2).st_mode & S_IFMT != S_IFREG:  # nobody waits for a file, so nothing need be loaded
+            if posix.fstat(2).st_mode >> 12 != 8:  # that is a regular file (inode(7)), which nobody waits for
                 import select
 
                 if not select.select([], [2], [], 0)[1]:
@@ -307,11 +306,9 @@ class Init:
         heard = ALL_SIGNALS - {_signal.SIGCHLD} if "reap" in self.deadlines else ALL_SIGNALS
         self.mark_stack()
         event = _signal.sigtimedwait(heard, max(first - now, 0.0))
-        if event is None:
-            if first - time.monotonic() > PAUSE_AFTER_ERROR:
-                raise TimeoutError("rt_sigtimedwait(2) does not wait")
-            return None
-        if event.si_signo not in ALL_SIGNALS or event.si_errno or event.si_code not in SIGNAL_CODES:
+        if event is None and first - time.monotonic() > PAUSE_AFTER_ERROR:
+            raise TimeoutError("rt_sigtimedwait(2) does not wait")
+        if event is None or event.si_signo not in ALL_SIGNALS or event.si_errno or event.si_code not in SIGNAL_CODES:
             return None
         return None if event.si_code == 0 and event.si_pid == posix.getpid() else event
 
@@ -495,10 +492,9 @@ class Init:
         if "give up" not in self.deadlines:
             self.set_deadline("give up", max(self.options.grace, 10 * PAUSE_AFTER_KILL), self.give_up)
             self.emit("leftovers", signal=_signal.SIGKILL)
-        try:
-            self.signal_leftovers([_signal.SIGKILL])
-        finally:  # also after an error: it may be that there is no memory now
-            self.set_deadline("kill", max(PAUSE_AFTER_KILL, time.monotonic() - begin), self.kill_leftovers)
+        self.set_deadline("kill", PAUSE_AFTER_KILL, self.kill_leftovers)  # also if this one fails, for want of memory
+        self.signal_leftovers([_signal.SIGKILL])
+        self.set_deadline("kill", max(PAUSE_AFTER_KILL, time.monotonic() - begin), self.kill_leftovers)
 
     def give_up(self) -> None:
         """One more grace has passed: what KILL does not end is named, and left to the kernel."""
