@@ -329,6 +329,8 @@ class Descendants:
                 return number != numbers[0]
             except PermissionError:
                 self.init.warn("may not signal all that COMMAND left behind, some of which runs as another user")
+            except OSError as failure:  # seccomp(2): others are signalled nevertheless
+                self.init.warn(f"cannot signal what COMMAND left behind: {failure}")
         return True
 
     def signal_main_group(self, numbers: "list[int]") -> None:
