@@ -259,5 +259,6 @@ def test_what_sigtimedwait_returns_after_an_interruption_is_not_believed(
     init = Init(Options({}), Start(["true"], ()), 0)
     init.set_deadline("test", 0.0, lambda: None)
     monkeypatch.setattr(_signal, "raise_signal", lambda _: None)
-    monkeypatch.setattr(_signal, "sigtimedwait", lambda *_: signal.struct_siginfo((*event, 0, 0, 0)))
+    found = [None, None, signal.struct_siginfo((*event, 0, 0, 0))]  # nothing has come, our own, and then that
+    monkeypatch.setattr(_signal, "sigtimedwait", lambda *_: found.pop(0))
     assert (init.sleep() is not None) == is_heard

@@ -12,8 +12,7 @@ sleeps: sigwaitinfo(2), or sigtimedwait(2) while a deadline is set. A blocked si
 is asked for, so none is lost between two calls, before COMMAND runs, or while another one is handled. Not taken:
 
 * Python's signal handlers can raise out of any line, and a sleep that begins just before one misses its wake-up;
-* signal.set_wakeup_fd and signalfd(2) need a descriptor, a poll(2) and a read(2) where one call does;
-* asyncio costs 50 ms before COMMAND runs;
+* signal.set_wakeup_fd, signalfd(2) and asyncio need a descriptor, a poll(2) and a read(2) where one call does;
 * SIGCHLD ignored, so that the kernel reaps, loses every exit status, the main child's too.
 
 This file is on the way to COMMAND, so it imports what is built into the interpreter, and python-prctl's C module.
@@ -39,7 +38,6 @@ EXIT_SIGNAL_BASE = 128  # + the number of the signal that killed COMMAND
 ALL_SIGNALS = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}  # those that can be blocked: signal(7)
 TERMINATION_SIGNALS = frozenset((_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP))
 JOB_CONTROL_STOPS = frozenset((_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU))
-SIGNAL_CODES = range(-60, 129)  # from SI_ASYNCNL to SI_KERNEL: siginfo.h
 TIME_LIMITS = {"timeout", "evidence", "kill after", "watchdog"}  # those deadlines that are COMMAND's
 IGNORED_BY_CPYTHON = frozenset((_signal.SIGPIPE, _signal.SIGXFSZ))  # at its start; COMMAND gets the default
 
@@ -304,12 +302,14 @@ class Init:
         now = time.monotonic()
         first = min(now + LONGEST_SLEEP, *(moment for moment, _ in self.deadlines.values()))
         heard = ALL_SIGNALS - {_signal.SIGCHLD} if "reap" in self.deadlines else ALL_SIGNALS
+        if event := _signal.sigtimedwait(heard, 0):  # which does not sleep, so nothing interrupts it
+            return event
         self.mark_stack()
         event = _signal.sigtimedwait(heard, max(first - now, 0.0))
         if event is None and first - time.monotonic() > PAUSE_AFTER_ERROR:
             raise TimeoutError("rt_sigtimedwait(2) does not wait")
-        if event is None or event.si_signo not in ALL_SIGNALS or event.si_errno or event.si_code not in SIGNAL_CODES:
-            return None
+        if event is None or event.si_signo not in ALL_SIGNALS or event.si_errno or not -60 <= event.si_code <= 128:
+            return None  # the codes are from SI_ASYNCNL to SI_KERNEL: siginfo.h
         return None if event.si_code == 0 and event.si_pid == posix.getpid() else event
 
     def mark_stack(self) -> None:
