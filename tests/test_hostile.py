@@ -151,33 +151,36 @@ def test_without_kill_a_signal_that_cannot_be_forwarded_is_said(start: StartTiny
     assert err.startswith("tinyinit: warning: may not send signal ")
 
 
-HIDE = [
-    "unshare",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--mount",
-    "sh",
-    "-c",
-    'mount -t proc -o hidepid=2 proc /proc && exec "$@"',
-    "sh",
-]
-AS_ANOTHER = 'setpriv --reuid=64321 --clear-groups sh -c "echo ready; exec sleep 60"'
+HIDE = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "sh", "-c"]
+HIDE += ['mount -t proc -o hidepid=2,gid=64321 proc /proc && exec "$@"', "sh"]
 
 
 @pytest.mark.parametrize("prefix", ["", "setsid "], ids=["in the group", "in another session"])
-def test_with_hidepid_what_root_cannot_see_is_ended(
-    start_subreaper: StartTinyinit, namespaces: None, prefix: str
+def test_what_hidepid_hides_is_ended(
+    start_subreaper: StartTinyinit, namespaces: None, tmp_path: Path, prefix: str
 ) -> None:
-    """hidepid=2 in proc(5) hides the processes of others from who lacks CAP_SYS_PTRACE, as root in a container does."""
-    script = f"mkfifo $0; {prefix}{AS_ANOTHER} > $0 & read line < $0; exit 4"
-    dropped = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
-    words = [*HIDE, "sh", "-c", '"$@"; status=$?; kill -0 -1 2> /dev/null || exit $status', "sh", *dropped, TINYINIT]
-    fifo = f"/tmp/tinyinit-{os.getpid()}"
-    try:
-        assert start_subreaper("--", "sh", "-c", script, fifo, command=words).end() == (4, "", "")
-    finally:
-        os.unlink(fifo)
+    """proc(5): the processes of others are not seen without CAP_SYS_PTRACE, but root may signal them (kill(2))."""
+    hidden = f"{prefix}setpriv --reuid=64321 --clear-groups sh -c 'echo ready; exec sleep 60'"
+    script = f"mkfifo {tmp_path}/fifo; {hidden} > {tmp_path}/fifo & read line < {tmp_path}/fifo; exit 4"
+    dropped = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", TINYINIT]
+    look = '"$@"; status=$?; ! ps -e -o args= | grep "[s]leep 60" || status=99; exit $status'
+    running = start_subreaper("--", "sh", "-c", script, command=[*HIDE, "sh", "-c", look, "sh", *dropped])
+    status, out, err = running.end()
+    assert (status, err) == (4, ""), out
+
+
+def test_what_hidepid_hides_and_may_not_be_signalled_is_said(
+    start_subreaper: StartTinyinit, namespaces: None, tmp_path: Path, nobody: list[str], become_root: Path
+) -> None:
+    hidden = f"setsid {become_root} --reuid=64321 --clear-groups sh -c 'echo ready; exec sleep 60'"
+    script = f"mkfifo fifo; {hidden} > fifo & read line < fifo; exit 4"
+    tmp_path.chmod(0o777)
+    below_pid_1 = ["sh", "-c", '"$@"; exit $?', "sh"]
+    words = ["--grace", "0.2", "--", "sh", "-c", script]
+    status, out, err = start_subreaper(*words, command=[*HIDE, *below_pid_1, *nobody, TINYINIT], cwd=tmp_path).end()
+    assert (status, out) == (4, "")
+    assert err.splitlines()[0].startswith("tinyinit: warning: may not signal all that COMMAND left behind, ")
+    assert err.splitlines()[1].startswith("tinyinit: warning: KILL does not end '' (pid ")
 
 
 def test_who_leaves_the_group_as_that_is_signalled_is_not_missed(start_subreaper: StartTinyinit) -> None:
@@ -239,17 +242,21 @@ def test_with_4_descriptors_what_is_left_is_ended_late_and_that_is_said(start_su
     "options", [[], ["--summary"], ["--report", "/dev/null"], ["--timeout", "99"], ["-v"]], ids=str
 )
 def test_memory_that_cannot_be_had_while_it_runs(start: StartTinyinit, tmp_path: Path, options: list[str]) -> None:
-    """What is left is found nevertheless. It has as much address space as it has taken so far, and gets no more."""
+    """It keeps what it has taken so far. Nothing is told before that, or all that tells were loaded already."""
+    script = """
+        trap 'exit 7' TERM; sleep 60 & setsid sh -c 'sleep 60 & wait' &
+        echo "ready (pid: $$)"; while :; do wait; done
+    """
     log = tmp_path / "log"
-    with log.open("wb") as err:  # a file: select(2) has to be loaded for others
-        running = start(*options, "--", "sh", "-c", APP, stderr=err)
+    with log.open("wb") as err:  # a file: for others select(2) would have to be loaded
+        running = start(*options, "--", "sh", "-c", script, stderr=err)
         running.wait_ready()
-        wait_until(lambda: names_below(running.pid) == SETTLED, "all to be started")
+        wait_until(lambda: names_below(running.pid) == ["sh", "sh", "sleep", "sleep"], "all to be started")
         resource.prlimit(running.pid, resource.RLIMIT_AS, (0, 0))
-        begin = time.monotonic()
-        assert play(running)[0] == 7
+        running.send(signal.SIGTERM)
+        assert running.end()[0] == 7
     assert "KILL" not in log.read_text()
-    assert time.monotonic() - begin < 60
+    assert "--summary" not in options or log.read_text()
 
 
 @pytest.mark.heavy
