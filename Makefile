@@ -46,7 +46,7 @@ $(UNIT_TESTS): unit-tests-%: .venv/%/installed
 	@.venv/$*/bin/pytest -n $(WORKERS) $(if $(filter $*,$(NEWEST)),,$(NOT_NEWEST)) tests
 
 integration-tests: .venv/$(NEWEST)/integration .venv/$(NEWEST)/bench
-	@$(BIN)/pytest integration
+	@$(BIN)/pytest -n 3 --dist loadfile integration
 
 lint: .venv/$(NEWEST)/linters ## ruff, mypy --strict, shellcheck, bandit, pip-audit
 	@$(BIN)/ruff check

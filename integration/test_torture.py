@@ -16,6 +16,7 @@ ENGINE = 1.0  # seconds that the engine may take to see the end, and to remove w
 MARK = "TORTURE_RUN"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("options", [pytest.param([], id="pid1"), pytest.param(["--pid=host"], id="subreaper")])
 def test_nothing_is_left_of_250_that_do_not_want_to_end(start: StartContainer, options: list[str]) -> None:
     """That it takes the grace shows who has ended them: the engine, which looks for the rest, gives none."""
