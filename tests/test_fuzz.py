@@ -113,7 +113,7 @@ def check(options: Options) -> None:
     assert "\0" not in options.report
 
 
-@tries(1500)
+@tries(600)
 @given(words=words, environ=environments)
 @example(words=["x"], environ={b"TINYINIT_\n\x1b[31m": b""})
 def test_options_are_understood_or_refused_in_one_line(words: list[str], environ: Mapping[bytes, bytes]) -> None:
@@ -135,7 +135,7 @@ def test_options_are_understood_or_refused_in_one_line(words: list[str], environ
     assert all(map(is_line, said)), said
 
 
-@tries(500)
+@tries(300)
 @given(option=st.sampled_from([option for option in OPTIONS if option.metavar]), value=values)
 def test_a_variable_means_what_the_option_means(option: module.Option, value: str) -> None:
     try:
@@ -153,7 +153,7 @@ def test_a_variable_means_what_the_option_means(option: module.Option, value: st
     assert outcomes[0] == outcomes[1]
 
 
-@tries(500)
+@tries(300)
 @given(text=values)
 @example(text="\u017figterm")
 def test_what_is_taken_for_a_signal_looks_like_one(text: str) -> None:

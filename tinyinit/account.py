@@ -133,7 +133,8 @@ class Account(Ending):
         is_forwarded = source and self.init.options.rewrite.get(source, source) == number
         if is_forwarded:
             self.forwarded[number] = self.forwarded.get(number, 0) + 1
-            if not self.init.ended or posix.WIFSIGNALED(self.init.wait_status):
+            was_killed = self.init.ended and posix.WIFSIGNALED(self.init.wait_status)
+            if not self.init.ended or (was_killed and number not in self.last):
                 self.last[number] = at, sender  # or it came too late to be why COMMAND has ended
             self.came = 0, 0.0, {}
 
