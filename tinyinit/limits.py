@@ -8,6 +8,7 @@ imported here.
 import _signal
 import posix
 
+from tinyinit.ending import claim_room
 from tinyinit.init import ALL_SIGNALS, JOB_CONTROL_STOPS, TERMINATION_SIGNALS, Init, Start, write_line
 from tinyinit.leftovers import FLAGS, LAST_GRACE, NUM_THREADS, PF_EXITING, read_file, stat_fields
 
@@ -74,6 +75,7 @@ class Limits:
         limit = f"{self.init.options.timeout:g} s, which is its --timeout{more}"
         write_line(f"COMMAND has run for {limit}{self.status_line()}; what runs now:")
         try:
+            claim_room()
             from tinyinit.processes import own_table
             from tinyinit.why import Folded
 
@@ -88,6 +90,7 @@ class Limits:
         if not self.command_status:
             return ""
         try:
+            claim_room()
             from tinyinit.processes import LONGEST_COMMAND, printable
         except Exception:
             return ""  # there is no memory, or COMMAND has deleted what we are installed in
