@@ -320,8 +320,9 @@ def test_what_is_in_exit_is_waited_for_longer(start_subreaper: StartTinyinit, na
         time.sleep(0.5)
         assert running.process.poll() is None
     finally:
+        for pid in children(other.pid):
+            os.kill(pid, signal.SIGKILL)
         os.kill(other.pid, signal.SIGCONT)
-        other.kill()
         other.wait()
     assert running.end() == (3, "up\n", "")
 

@@ -122,9 +122,10 @@ def end_descendants(spared: Iterable[int] = ()) -> None:
                 continue
         for pid in set(left) & set(children(os.getpid())):
             try:
-                os.waitpid(pid, 0)
+                os.waitpid(pid, os.WNOHANG)  # one may wait for another that is yet to be reaped: pid_namespaces(7)
             except ChildProcessError:
                 continue
+        time.sleep(0.001)
 
 
 def split_line(err: str) -> tuple[str, str]:
