@@ -28,7 +28,7 @@ QEMU = "qemu-system-x86_64"
 KERNEL_PACKAGE = "linux-image-cloud-amd64"  # depends on the one that has a kernel in it
 CPU = "qemu64,+rdrand"  # without that instruction there is no randomness yet for the first Python
 MEMORY = "512M"
-BOOT_TIMEOUT = 120.0  # seconds, for all cases; on an idle machine it takes 18
+BOOT_TIMEOUT = 400.0  # seconds, for all cases; on an idle machine it takes 18
 CONSOLE_SHOWN = 3000  # characters of the console's end, where a boot fails
 # the kernel says nothing but why it panics, which it does when PID 1 ends, and then restarts: that ends QEMU
 KERNEL_WORDS = "console=ttyS0 loglevel=1 panic=-1 mitigations=off"
