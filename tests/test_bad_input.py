@@ -141,8 +141,9 @@ def test_no_process_can_be_started(start_subreaper: StartTinyinit) -> None:
 
     if os.getuid() != 0:
         pytest.skip("needs root to become another user")
+    other = ["setpriv", "--reuid=64323", *UNPRIVILEGED[2:]]  # whom no other test is
     for command in ([TINYINIT], ["sh", "-c", 'export LISTEN_PID=$$; exec "$0" "$@"', TINYINIT]):
-        status, _, err = start_subreaper("true", command=[*UNPRIVILEGED, *command], preexec_fn=no_processes).end()
+        status, _, err = start_subreaper("true", command=[*other, *command], preexec_fn=no_processes).end()
         assert status == 125
         assert err == (
             "tinyinit: cannot start a process: Resource temporarily unavailable; look at the memory limit, and the limit "
