@@ -23,6 +23,7 @@ from helpers.running import (
     Running,
     descendants,
     end_descendants,
+    state,
     wait_until,
 )
 
@@ -106,6 +107,16 @@ def started() -> Iterator[list[Running]]:
     end_descendants(before)
     for each in running:
         each.close()
+
+
+@pytest.fixture
+def nothing_is_left(request: pytest.FixtureRequest, started: list[Running]) -> Iterator[None]:
+    """Hold every test to it: what tinyinit leaves behind is a descendant of this process, which is a subreaper."""
+    before = descendants(os.getpid())
+    yield
+    if "leaves" not in request.keywords:
+        left = set(descendants(os.getpid())) - set(before) - {running.process.pid for running in started}
+        assert {pid: state(pid) for pid in left} == {}
 
 
 def starter(started: list[Running], as_pid_1: bool) -> StartTinyinit:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import StartTinyinit
-from helpers.running import TINYINIT, UNPRIVILEGED
+from helpers.running import TINYINIT, as_user
 
 USAGE = [
     pytest.param([], "no COMMAND was given; see 'tinyinit --help'", id="nothing"),
@@ -141,9 +141,8 @@ def test_no_process_can_be_started(start_subreaper: StartTinyinit) -> None:
 
     if os.getuid() != 0:
         pytest.skip("needs root to become another user")
-    other = ["setpriv", "--reuid=64323", *UNPRIVILEGED[2:]]  # whom no other test is
     for command in ([TINYINIT], ["sh", "-c", 'export LISTEN_PID=$$; exec "$0" "$@"', TINYINIT]):
-        status, _, err = start_subreaper("true", command=[*other, *command], preexec_fn=no_processes).end()
+        status, _, err = start_subreaper("true", command=[*as_user(64323), *command], preexec_fn=no_processes).end()
         assert status == 125
         assert err == (
             "tinyinit: cannot start a process: Resource temporarily unavailable; look at the memory limit, and the limit "

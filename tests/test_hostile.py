@@ -21,8 +21,8 @@ from helpers.running import (
     INSTALLED,
     PYTHON,
     TINYINIT,
-    UNPRIVILEGED,
     Running,
+    as_user,
     descendants,
     program,
     status_field,
@@ -159,7 +159,7 @@ def test_what_hidepid_hides_is_ended(
     start_subreaper: StartTinyinit, namespaces: None, tmp_path: Path, prefix: str
 ) -> None:
     """proc(5): the processes of others are not seen without CAP_SYS_PTRACE, but root may signal them (kill(2))."""
-    hidden = f"{prefix}setpriv --reuid=64321 --clear-groups sh -c 'echo ready; exec sleep 60'"
+    hidden = f"{prefix}setpriv --reuid=64324 --clear-groups sh -c 'echo ready; exec sleep 60'"
     script = f"mkfifo {tmp_path}/fifo; {hidden} > {tmp_path}/fifo & read line < {tmp_path}/fifo; exit 4"
     dropped = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", TINYINIT]
     look = '"$@"; status=$?; ! ps -e -o args= | grep "[s]leep 60" || status=99; exit $status'
@@ -171,7 +171,7 @@ def test_what_hidepid_hides_is_ended(
 def test_what_hidepid_hides_and_may_not_be_signalled_is_said(
     start_subreaper: StartTinyinit, namespaces: None, tmp_path: Path, nobody: list[str], become_root: Path
 ) -> None:
-    hidden = f"setsid {become_root} --reuid=64321 --clear-groups sh -c 'echo ready; exec sleep 60'"
+    hidden = f"setsid {become_root} --reuid=64324 --clear-groups sh -c 'echo ready; exec sleep 60'"
     script = f"mkfifo fifo; {hidden} > fifo & read line < fifo; exit 4"
     tmp_path.chmod(0o777)
     below_pid_1 = ["sh", "-c", '"$@"; exit $?', "sh"]
@@ -218,7 +218,7 @@ def test_too_little_to_start_with_is_one_line(start: StartTinyinit, surroundings
 def test_a_limit_of_one_process_is_one_line(start_subreaper: StartTinyinit) -> None:
     if os.getuid() != 0:
         pytest.skip("needs root to become a user with no other process")
-    command = ["prlimit", "--nproc=1:1", "setpriv", "--reuid=64322", *UNPRIVILEGED[2:], TINYINIT]
+    command = ["prlimit", "--nproc=1:1", *as_user(64322), TINYINIT]
     status, out, err = start_subreaper("--", "echo", "ran", command=command).end()
     assert (status, out, err.count("\n")) == (125, "", 1)
     assert err.startswith("tinyinit: cannot start a process: Resource temporarily unavailable; look at ")

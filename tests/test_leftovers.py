@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,19 +35,11 @@ from tinyinit import leftovers
 from tinyinit.init import Init, Options, Start
 from tinyinit.leftovers import is_alive
 
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
 OBEYING = ["group", "setsid", "double_fork", "nohup", "stopped", "thread"]
 SOON = 5.0  # seconds, the default grace: what ends in less has not waited for it
 DEEP = 'if [ $1 = 0 ]; then echo "ready (pid: $$)"; exec sleep 60; fi; sh -c "$0" "$0" $(($1 - 1)); exit'
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(request: pytest.FixtureRequest, started: list[Running]) -> Iterator[None]:
-    """Hold every test to it: what tinyinit leaves behind is a descendant of this process, which is a subreaper."""
-    before = descendants(os.getpid())
-    yield
-    if "leaves" not in request.keywords:
-        left = set(descendants(os.getpid())) - set(before) - {running.process.pid for running in started}
-        assert {pid: state(pid) for pid in left} == {}
 
 
 def end_within(running: Running, seconds: float = SOON) -> tuple[int, str, str]:

@@ -12,30 +12,21 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from conftest import StartTinyinit
-from helpers.running import PROGRAMS, TINYINIT, UNSHARE, Running, children, descendants, program, state
+from helpers.running import PROGRAMS, TINYINIT, UNSHARE, Running, children, program, state
 
-pytestmark = [pytest.mark.form("installed"), pytest.mark.heavy]
+pytestmark = [pytest.mark.form("installed"), pytest.mark.heavy, pytest.mark.usefixtures("nothing_is_left")]
 
 RACES = int(os.environ.get("RACES") or 12)
 AT_ONCE = 4
 TIMED_OUT = 124
 TERM, KILL = 128 + signal.SIGTERM, 128 + signal.SIGKILL
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(started: list[Running]) -> Iterator[None]:
-    """What tinyinit leaves behind, be it a zombie, is a descendant of this process, which is a subreaper."""
-    before = descendants(os.getpid())
-    yield
-    left = set(descendants(os.getpid())) - set(before) - {running.process.pid for running in started}
-    assert {pid: state(pid) for pid in left} == {}
 
 
 class Race(NamedTuple):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import StartTinyinit
-from helpers.running import INSTALLED, TINYINIT, UNPRIVILEGED, UNSHARE, children, program, wait_until
+from helpers.running import INSTALLED, TINYINIT, UNPRIVILEGED, UNSHARE, as_user, children, program, wait_until
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
@@ -104,7 +104,7 @@ def test_a_pid_limit_of_two_is_enough(start_subreaper: StartTinyinit) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NPROC, (2, 2))
 
-    command = ["setpriv", "--reuid=64321", *UNPRIVILEGED[2:], TINYINIT]
+    command = [*as_user(64321), TINYINIT]
     assert start_subreaper("--", "sh", "-c", "exit 4", command=command, preexec_fn=limit).end() == (4, "", "")
 
 

@@ -291,7 +291,8 @@ class Descendants:
             try:
                 stat = texts[pid].split() if is_member and pid in texts else stat_fields(pid)
                 if not stat and parent == self.own:  # another user's, and hidden: hidepid in proc(5)
-                    _ = is_member or self.send(pid, [0] if pid in reached else numbers)
+                    if not is_member:
+                        self.send(pid, [0] if pid in reached else numbers)
                     (members if is_member else reached).add(pid)
                 if not stat or int(stat[PPID]) not in (parent, self.own):
                     continue  # it has ended

@@ -21,12 +21,21 @@ TINYINIT = str(Path(tempfile.gettempdir()) / f"tinyinit-tests-{os.getpid()}" / "
 PYTHON = (sys.executable, "-I", "-S")
 PROGRAMS = Path(__file__).parent
 UNSHARE = (shutil.which("unshare") or "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--")
-# nobody, with the one capability that lets it read an interpreter in root's home
-UNPRIVILEGED = (
-    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
-    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
-)
 TIMEOUT = 30.0
+
+
+def as_user(number: int) -> tuple[str, ...]:
+    """Who is not root, with the one capability that lets it read an interpreter in root's home.
+
+    Where it is about a user's limit of processes each test takes another number: others run beside it.
+    """
+    return (
+        *("setpriv", f"--reuid={number}", "--regid=65534", "--clear-groups"),
+        *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
+    )
+
+
+UNPRIVILEGED = as_user(65534)  # nobody
 
 
 def program(name: str, *arguments: object) -> list[str]:
