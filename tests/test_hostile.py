@@ -261,6 +261,20 @@ def test_memory_that_cannot_be_had_while_it_runs(
     assert is_told, log.read_text()
 
 
+def test_whether_memory_is_left_is_found_out_without_taking_any() -> None:
+    code = """if True:
+        from tinyinit.ending import has_room
+        def peak():
+            with open("/proc/self/status") as status:
+                return [int(line.split()[1]) for line in status if line.startswith("VmHWM")][0]
+        peaks = [(has_room(), peak()) for _ in range(4)]
+        print({has for has, _ in peaks}, peaks[-1][1] - peaks[0][1])
+    """
+    out = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True).stdout
+    assert out.startswith("{True} ")
+    assert int(out.split()[1]) < 1024  # KiB
+
+
 def test_a_time_limit_without_memory(start_pid_1: StartTinyinit, tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as err:
         running = start_pid_1("--timeout", "2s", "--", "sh", "-c", "echo ready '(pid: 0)'; exec sleep 60", stderr=err)

@@ -14,7 +14,7 @@ except ImportError:  # a Python without it: what is used is not told
     resource = None  # type: ignore[assignment]
 
 from tinyinit.cgroup import Counters, own_cgroups
-from tinyinit.ending import MOMENTS, Ending, claim_room
+from tinyinit.ending import MOMENTS, Ending, has_room
 from tinyinit.init import Init, Start
 from tinyinit.leftovers import MANY, alive, look_up, start_of
 
@@ -201,9 +201,7 @@ class Account(Ending):
 
     def finish(self, kills: int, text: str) -> None:
         """Write what was asked for."""
-        try:
-            claim_room()
-        except MemoryError:
+        if not has_room():
             return self.init.warn("no memory is left to write the report, or what else was to be told")
         from tinyinit.tell import tell
 
@@ -217,9 +215,7 @@ def sender_of(facts: "dict[str, int]") -> "dict[str, int]":
 
 def command_of(pid: int) -> str:
     """The command line of a process, cut, and safe to be shown; [comm] where that is not to be had."""
-    try:
-        claim_room()
-    except MemoryError:
+    if not has_room():
         return "[?]"
     from tinyinit.processes import command, parse_stat, read_start
 

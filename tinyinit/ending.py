@@ -13,7 +13,7 @@ from tinyinit.init import EXIT_SIGNAL_BASE, TERMINATION_SIGNALS, Init, Start, on
 MOST_NAMES = 10  # processes that are named in the line
 MOMENTS = ("timeout", "watchdog", "kill after", "parent died")  # events: why COMMAND is ended by us
 FROM_TERMINAL = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)  # who typed that, or hung up, knows
-ROOM = 8 << 20  # bytes: more than the modules take that tell of the end
+ROOM = 33 << 20  # bytes: more than modules take, and so much that malloc maps it each time anew (M_MMAP_THRESHOLD)
 EXIT_OUT_OF_MEMORY = EXIT_SIGNAL_BASE + _signal.SIGKILL
 
 
@@ -22,12 +22,15 @@ def name_of(pid: int) -> str:
     return f"{read_file(f'/proc/{pid}/comm').decode('utf-8', 'replace').rstrip()!r} (pid {pid})"
 
 
-def claim_room() -> None:
-    """MemoryError where no module could be imported: for want of it in the middle of that CPython spins, or crashes.
+def has_room() -> bool:
+    """Whether there is memory to import modules: for want of it in the middle of that CPython spins, or crashes.
 
-    It takes none that there is: what is never written to is only address space.
+    The answer takes none: what is never written to is only address space.
     """
-    bytes(ROOM)
+    try:
+        return bool(bytes(ROOM))
+    except MemoryError:
+        return False
 
 
 class Ending:
@@ -55,8 +58,7 @@ class Ending:
         elif event == "left":
             pid = facts["pid"]
             self.left[pid] = name_of(pid) if len(self.left) < MOST_NAMES else ""
-        elif event == "leftovers" and facts["signal"] == _signal.SIGKILL and self.init.options.grace > 0:
-            claim_room()
+        elif event == "leftovers" and facts["signal"] == _signal.SIGKILL and self.init.options.grace > 0 and has_room():
             from tinyinit.why import name_leftovers
 
             self.deaf = name_leftovers(self.init)
@@ -102,7 +104,9 @@ class Ending:
 
     def explain(self, kills: int) -> str:
         """The line for people: written, and returned. Empty if there is none after all."""
-        claim_room()
+        if not has_room():
+            self.init.warn("no memory is left to say why COMMAND has ended")
+            return ""
         from tinyinit.why import annotate, line
 
         text = line(self, kills)

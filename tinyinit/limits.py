@@ -8,7 +8,7 @@ imported here.
 import _signal
 import posix
 
-from tinyinit.ending import claim_room
+from tinyinit.ending import has_room
 from tinyinit.init import ALL_SIGNALS, JOB_CONTROL_STOPS, TERMINATION_SIGNALS, Init, Start, write_line
 from tinyinit.leftovers import FLAGS, LAST_GRACE, NUM_THREADS, PF_EXITING, read_file, stat_fields
 
@@ -74,8 +74,9 @@ class Limits:
         more = " and the time that it has asked for" if self.is_extended else ""
         limit = f"{self.init.options.timeout:g} s, which is its --timeout{more}"
         write_line(f"COMMAND has run for {limit}{self.status_line()}; what runs now:")
+        if not has_room():
+            return self.init.warn("the process tree cannot be shown: no memory is left")
         try:
-            claim_room()
             from tinyinit.processes import own_table
             from tinyinit.why import Folded
 
@@ -87,10 +88,9 @@ class Limits:
 
     def status_line(self) -> str:
         """` (STATUS=...)`, as COMMAND has said last; empty if it has not, or it cannot be shown."""
-        if not self.command_status:
+        if not self.command_status or not has_room():
             return ""
         try:
-            claim_room()
             from tinyinit.processes import LONGEST_COMMAND, printable
         except Exception:
             return ""  # there is no memory, or COMMAND has deleted what we are installed in
