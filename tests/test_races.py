@@ -91,7 +91,7 @@ RACING = {
         is_kill_or_its_own, signal.SIGTERM,
     ),
     "the KILL after the timeout": Race(
-        "--timeout 80ms --grace 40ms", 'trap "sleep $DELAY; exit 5" TERM; while :; do sleep 0.01; done', 0.04,
+        "--timeout 500ms --grace 40ms", 'trap "sleep $DELAY; exit 5" TERM; while :; do sleep 0.01; done', 0.04,
         is_timeout_however_it_ended,
     ),
     "the end of the grace": Race("--grace 60ms", LEFTOVER, 0.06, has_one_leftover),
