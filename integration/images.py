@@ -9,6 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from engine import BUILD_TIMEOUT, Engine, skip_without
@@ -35,6 +38,18 @@ def build(engine: Engine, tag: str, context: Path, *options: str) -> str:
 def build_repository(engine: Engine, tag: str, base: str, *options: str) -> str:
     """Build the Dockerfile of the repository on a base; the tag."""
     return build(engine, tag, REPOSITORY, f"--build-arg=BASE={base}", *options)
+
+
+@contextmanager
+def for_a_while(engine: Engine, tag: str) -> Iterator[str]:
+    """The image that the Dockerfile makes, for a program; afterwards all of that tag is removed."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            base = make_base(engine, f"{tag}:base", Path(folder))
+            build_repository(engine, f"{tag}:wheels", base, "--target=wheels")  # or it would stay behind without a name
+            yield build_repository(engine, f"{tag}:built", base)
+        finally:
+            engine.remove_images(tag)
 
 
 # ---- the base -------------------------------------------------------------------------------------------------

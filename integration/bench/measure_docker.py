@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,13 +24,8 @@ def image() -> Iterator[tuple[object, str]]:
     import images
     from engine import any_engine
 
-    with any_engine() as engine, tempfile.TemporaryDirectory() as folder:
-        tag = f"tinyinit-bench-{os.getpid()}"
-        try:
-            base = images.make_base(engine, f"{tag}:base", Path(folder))
-            yield engine, images.build_repository(engine, f"{tag}:built", base)
-        finally:
-            engine.remove_images(tag)
+    with any_engine() as engine, images.for_a_while(engine, f"tinyinit-bench-{os.getpid()}") as tag:
+        yield engine, tag
 
 
 def measure_docker(bench: Bench) -> list[Figure]:

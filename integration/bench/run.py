@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import charts
 import machine
@@ -33,6 +31,7 @@ from measure_rest import measure_idle, measure_memory
 from measure_signal import measure_end, measure_signal
 from measure_start import measure_first, measure_start, measure_window
 from measures import SIZES, Bench, Figure
+from program import end_as_on_ctrl_c, put_into_readme
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SOURCES = sorted(Path(__file__).resolve().parent.glob("*.c"))
@@ -160,25 +159,6 @@ def with_same_names(figures: list[Figure]) -> list[list[Figure]]:
     return tables
 
 
-def write_readme(text: str) -> None:
-    """Put the tables into README, where the last ones stand."""
-    path = REPOSITORY / "README.md"
-    content, count = re.subn(
-        f"{re.escape(BEGIN)}.*?{re.escape(END)}",
-        lambda _: BEGIN + "\n" + text + "\n" + END,
-        path.read_text(),
-        flags=re.DOTALL,
-    )
-    if count != 1:
-        raise Failure(f"README has no place for the tables: {BEGIN.strip()} and {END} must be in it")
-    path.write_text(content)
-
-
-def terminated(number: int, frame: object) -> NoReturn:
-    """On a termination signal, end as on Ctrl-C, so that everything that was started is ended."""
-    raise SystemExit(128 + number)
-
-
 def parse(names: list[str] | None = None) -> tuple[argparse.Namespace, str]:
     """The command line, and the size that the environment asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -204,14 +184,13 @@ def publish(arguments: argparse.Namespace, text: str, content: str, figures: lis
         arguments.out.joinpath("tables.md").write_text(text)
     if arguments.readme:
         charts.draw_all(figures, REPOSITORY / "docs")
-        write_readme(text)
+        put_into_readme(BEGIN, text, END)
 
 
 def main() -> int:
     """Run the benchmark. Returns 0 whether or not the targets are met, 1 if something could not be measured."""
     arguments, size = parse()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, terminated)
+    end_as_on_ctrl_c()
     try:
         with tempfile.TemporaryDirectory(prefix="tinyinit-bench-") as folder:
             Path(folder).chmod(0o755)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(REPOSITORY / folder) for folder in ("integration", "integration/bench", "tests")]
@@ -32,6 +30,7 @@ import images  # noqa: E402
 import machine  # noqa: E402
 import pytest  # noqa: E402
 from engine import Engine, any_engine  # noqa: E402
+from program import end_as_on_ctrl_c, put_into_readme  # noqa: E402
 from subject import Broken, FirstProcess, InDocker, Subject, is_docker_possible  # noqa: E402
 
 from helpers.running import INSTALLED  # noqa: E402
@@ -106,12 +105,7 @@ def docker(image: str, is_wanted: bool) -> Iterator[tuple[Engine, str] | None]:
             engine = stack.enter_context(any_engine())
             if not image:
                 say("docker: building an image")
-                tag = f"tinyinit-soak-{os.getpid()}"
-                stack.callback(engine.remove_images, tag)
-                context = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-                base = images.make_base(engine, f"{tag}:base", context)
-                images.build_repository(engine, f"{tag}:wheels", base, "--target=wheels")
-                image = images.build_repository(engine, f"{tag}:built", base)
+                image = stack.enter_context(images.for_a_while(engine, f"tinyinit-soak-{os.getpid()}"))
             found = engine, image
         except (Broken, pytest.skip.Exception, pytest.fail.Exception) as reason:
             say(f"docker: left out: {reason}")
@@ -233,7 +227,7 @@ class Soak:
         lines = [
             f"- machine: {machine.describe()}",
             f"- {self.seconds:,.0f} s; the machine was idle at {idle} of {len(looks)} looks, and only these trips count",
-            *(f"- **missed**: {each}" for each in missed or []),
+            *(f"- **missed**: {each}" for each in missed),
             *(
                 []
                 if missed
@@ -253,16 +247,6 @@ def noted(subject: Subject) -> Iterator[None]:
         say(f"{subject.name}: {subject.failures[-1]}")
 
 
-def write_readme(text: str) -> None:
-    """Put the table into README, where the last one stands."""
-    path = REPOSITORY / "README.md"
-    pattern = f"{re.escape(BEGIN)}.*?{re.escape(END)}"
-    content, count = re.subn(pattern, lambda _: f"{BEGIN}\n{text}\n{END}", path.read_text(), flags=re.DOTALL)
-    if count != 1:
-        raise Broken(f"README has no place for the figures: {BEGIN.strip()} and {END} must be in it")
-    path.write_text(content)
-
-
 def make_subjects(folder: Path, load: Path, seed: int, found: tuple[Engine, str] | None) -> list[Subject]:
     subreaper = [INSTALLED, *WATCHFUL, "--report", str(folder / "report.json"), "--"]
     nested = [INSTALLED, *QUICK, "--", INSTALLED, *QUICK, "--"]
@@ -275,11 +259,6 @@ def make_subjects(folder: Path, load: Path, seed: int, found: tuple[Engine, str]
         words = [*QUICK, "--", "tinyinit", *WATCHFUL, "--"]
         subjects.append(InDocker(*found, "in Docker, nested", words, load, folder / "docker", seed + 3))
     return subjects
-
-
-def terminated(number: int, frame: object) -> NoReturn:
-    """On a termination signal, end as on Ctrl-C, so that everything that was started is ended."""
-    raise SystemExit(128 + number)
 
 
 def parse() -> tuple[argparse.Namespace, float]:
@@ -298,8 +277,7 @@ def parse() -> tuple[argparse.Namespace, float]:
 def main() -> int:
     """Soak. Returns 1 if something is not as it is to be."""
     arguments, seconds = parse()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, terminated)
+    end_as_on_ctrl_c()
     say(f"seed {arguments.seed}")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tinyinit-soak-")))
@@ -315,7 +293,7 @@ def main() -> int:
         text = soak.table(missed)
     print(text)
     if arguments.readme:
-        write_readme(text)
+        put_into_readme(BEGIN, text, END)
     return 1 if missed else 0
 
 
