@@ -22,7 +22,7 @@ import pytest
 import tinyinit
 from conftest import StartTinyinit
 from helpers.running import PYTHON, TINYINIT, children, private_memory, program, status_field, wait_until
-from helpers.terminal import Terminal
+from helpers.terminal import Terminal, read_all
 
 SCHEMA = json.loads((Path(tinyinit.__file__).parent / "report.schema.json").read_text())
 LOG_LIMIT = 4096
@@ -325,8 +325,7 @@ def test_colour_is_for_terminals_that_want_it(
     ours, theirs = pty.openpty()
     start_subreaper("--summary", "--", "sh", "-c", "exit 3", stderr=theirs, env={**environ, **variables}).end()
     os.close(theirs)
-    shown = os.read(ours, 65536).decode()
-    os.close(ours)
+    shown = read_all(ours)
     assert ("\x1b[31mended" in shown) == has_colour
     assert "status 3" in shown
 

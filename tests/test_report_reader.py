@@ -24,6 +24,7 @@ import pytest
 from helpers import reports
 from helpers.reports import adopted, end, event, listed, made, reason, resources
 from helpers.running import wait_until
+from helpers.terminal import read_all
 from tinyinit.report import (
     LONGEST_TEXT,
     Misfit,
@@ -235,14 +236,7 @@ def on_terminal(file: Path, columns: int, **environ: str) -> str:
     env = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
     subprocess.run([*RUN, str(file)], check=True, stdout=follower, env={**env, "TERM": "xterm", **environ})
     os.close(follower)
-    text = b""
-    try:
-        while part := os.read(leader, 65536):
-            text += part
-    except OSError:
-        pass  # EIO: nobody has the other end
-    os.close(leader)
-    return text.decode()
+    return read_all(leader)
 
 
 def test_colours_are_for_a_terminal_that_wants_them(write: Callable[..., Path]) -> None:

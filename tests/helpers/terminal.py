@@ -14,6 +14,18 @@ from collections.abc import Sequence
 from helpers.running import TIMEOUT, wait_until
 
 
+def read_all(leader: int) -> str:
+    """All that was written to a terminal, once nobody has its other end; then this one is closed too."""
+    text = b""
+    try:
+        while part := os.read(leader, 65536):
+            text += part
+    except OSError:
+        pass  # EIO: nobody has the other end
+    os.close(leader)
+    return text.decode()
+
+
 class Terminal:
     """What a person has before them: types with `type`, reads with `read_until`."""
 
