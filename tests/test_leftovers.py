@@ -376,6 +376,18 @@ def test_kernels_that_lack_what_helps(start_subreaper: StartTinyinit, lack: str)
     assert end_within(running) == (5, " ".join(sorted([*OBEYING, "forking"])), "")
 
 
+@pytest.mark.form("installed")
+@pytest.mark.parametrize(("what", "out"), [("forks", ""), ("dies", ""), ("cleans", "cleaned")])
+def test_what_happens_while_they_are_searched_for(start_subreaper: StartTinyinit, what: str, out: str) -> None:
+    """Who is forked then gets TERM too; but not who cleans up, nor what that has forked."""
+    driver = [sys.executable, "-I", str(PROGRAMS / "meanwhile.py"), what]
+    words = ["sh", "-c", 'setsid "$@" & read line; exit 4', "sh", *driver]
+    running = start_subreaper("--", *words, command=driver, stdin=subprocess.PIPE)
+    running.wait_ready()
+    running.go_on()
+    assert end_within(running) == (4, out, "")
+
+
 def test_it_goes_on_killing_while_others_are_left_than_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """What forks faster than it is killed on a busy machine is not what KILL does not end."""
     init = Init(Options({"grace": 0.0, "verbosity": 0}), Start(["true"], ()), 0)

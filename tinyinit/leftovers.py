@@ -27,8 +27,10 @@ STATE, PPID, FLAGS, NUM_THREADS, STARTTIME, STARTSTACK, ARGUMENTS_TO_ENVIRONMENT
 BLOCKED, CAUGHT, TERM_BIT = 29, 31, 1 << _signal.SIGTERM - 1  # and masks of signals
 PF_EXITING = 0x4  # one of the flags: it is in exit(2), where no signal reaches it (linux/sched.h)
 PF_KTHREAD = 0x200000  # another: it is a kernel thread
+LAST_PID = "/proc/sys/kernel/ns_last_pid"  # what was forked last in our namespace; not in all kernels: proc(5)
 SPARE = b"TINYINIT_SPARE=1"
 PASSES = 3  # a list of children may lack some that were forked, or whose siblings ended, while it was read: proc(5)
+WALKS = 10  # down the tree with TERM, at most, until a walk finds nobody new: who forks all the time waits for KILL
 PAUSE_BEFORE_LOOK = 0.1  # seconds in which what was just forked has become what it is to be
 PAGE = 4096  # bytes: no more of most files does /proc return at once, and for as many there is memory
 LAST_READ = 2048  # bytes: what /proc returns less than that of has been read to its end
@@ -236,7 +238,8 @@ class Descendants:
         self.own = posix.getpid()
         self.reserve = bytes(RESERVE)
         self.told: "set[int]" = set()
-        self.missed: "set[int]" = set()
+        self.missed: "set[int]" = set()  # in the last walk
+        self.cleaners: "set[int]" = set()  # who handles this TERM, and what these have forked since
         self.tells_left = True  # who is still there, the first time that they are signalled
         children = look_up()
         began = int(init.began * posix.sysconf("SC_CLK_TCK")), init.main
@@ -255,11 +258,14 @@ class Descendants:
             self.init.actions[_signal.SIGCHLD] = self.reap
         reached: "set[int]" = set()
         self.reserve = b""
+        self.cleaners = set()
         try:
-            were_all_at_once = self.walk(numbers, reached, set())
-            if _signal.SIGTERM in numbers and not were_all_at_once:
-                self.init.reap()
-                self.walk(numbers, reached, set(reached))  # for those that were missed
+            for _ in range(WALKS if _signal.SIGTERM in numbers else 1):
+                before = set(reached)
+                if before:
+                    self.init.reap()
+                if self.walk(numbers, reached, before):
+                    break
         except (OSError, MemoryError):
             self.init.warn("no memory or descriptor is left to find all that COMMAND left behind: see ulimit -n and -v")
             return self.signal_main_group(numbers)
@@ -271,10 +277,11 @@ class Descendants:
     def walk(self, numbers: "list[int]", reached: "set[int]", before: "set[int]", by_group: bool = True) -> bool:
         """Go down the tree once, and signal who is not in `reached` yet; the main group at the end, at once.
 
-        Not those whose living parent was there `before`, in the last walk, and handles TERM: forked to clean up.
-        Returns whether all were in the group: a signal to that misses nobody whom a member is just forking (kill(2)).
+        Not those whose living parent was there `before`, in the last walk, and handles TERM: forked to clean up; nor
+        what these fork.
+        Returns whether nobody was new, or can have been missed: forked, or become our child, after we had looked there.
         """
-        children, main = look_up() or children_of, self.init.main
+        children, main, last = look_up() or children_of, self.init.main, read_file(LAST_PID)
         as_seen = children
         texts: "dict[int, bytes]" = {}
         found = [(pid, self.own) for pid in children(self.own)]
@@ -282,7 +289,6 @@ class Descendants:
         by_group = by_group and any(group_of(pid) == main for pid, _ in found)
         members: "set[int]" = set()
         images: "dict[int, bytes]" = {}
-        cleaners: "set[int]" = set()
         for number, (pid, parent) in enumerate(found):  # which grows meanwhile
             if number == MANY and children is children_of:
                 as_seen, texts = look_at_all()  # for members, who get their signal at the end anyway
@@ -297,15 +303,16 @@ class Descendants:
                 if not stat or int(stat[PPID]) not in (parent, self.own):
                     continue  # it has ended
                 images[pid] = image_in(stat)
-                if pid in before and (int(stat[BLOCKED]) | int(stat[CAUGHT])) & TERM_BIT:
-                    cleaners.add(pid)
+                is_new = pid not in reached and (parent not in self.cleaners or pid in self.missed)
+                handles_term = pid in before and (int(stat[BLOCKED]) | int(stat[CAUGHT])) & TERM_BIT
+                if handles_term or (pid not in reached and not is_new):
+                    self.cleaners.add(pid)
                 # who has executed nothing since it was forked has the environment of its parent, which is not spared
                 if pid not in reached and images[pid] != images.get(parent) and self.is_left_alone(pid, stat):
                     if is_member:
                         return self.walk(numbers, reached, before, by_group=False)
                     continue
                 below = (as_seen if is_member else children)(pid, has_one_thread=stat[NUM_THREADS] == b"1")
-                is_new = pid not in reached and (parent not in cleaners or pid in self.missed)
                 if self.tells_left and numbers and is_new and is_alive(stat) and pid != main:
                     self.init.emit("left", pid=pid)
                 is_there = group_of(pid) == main if is_member else self.send(pid, numbers if is_new else [0], held)
@@ -319,7 +326,10 @@ class Descendants:
         # who has left the group since we saw it there, as by setsid(1), has hardly got that
         self.missed = {pid for pid in members - reached if group_of(pid) not in (main, 0)}
         reached |= members - self.missed
-        return not self.missed and reached == members
+        if self.missed or not {pid for pid, _ in found}.issuperset(children(self.own)):
+            return False
+        # the signal to the group missed nobody whom a member was just forking (kill(2)), if none of these has left it
+        return reached == before or (reached == members and last != b"" and last == read_file(LAST_PID))
 
     def send(self, target: int, numbers: "list[int]", held: int = -1) -> bool:
         """kill(2), or with a pidfd pidfd_send_signal(2). False if there was no such process for the first signal."""
