@@ -241,6 +241,18 @@ def test_a_tinyinit_that_was_stopped_past_a_deadline_sends_what_came_and_nothing
     assert "unexpected" not in err
 
 
+def test_a_cont_that_comes_with_the_news_that_the_command_was_stopped_is_sent(start: StartTinyinit) -> None:
+    """SIGTSTP, by which tinyinit stops as well, takes a SIGCONT that has yet to be handled from the queue: signal(7)."""
+    running = start("--", *program("log_signals", "got", signal.SIGCONT))
+    main = running.main
+    running.wait_ready()
+    for pid in (running.pid, main):
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: state(pid) == "T", "both to stop")  # noqa: B023
+    running.send(signal.SIGCONT)
+    assert running.end()[0] == 0
+
+
 @pytest.mark.parametrize(
     ("event", "is_heard"),
     [

@@ -411,13 +411,14 @@ class Init:
         With the terminal, our whole group is stopped, as by Ctrl-Z: a script that waits for us is the same job.
         """
         target = 0 if on_terminal(posix.tcgetpgrp) == self.main else posix.getpid()
+        if _signal.SIGCONT in _signal.sigpending():
+            return True  # it is handled next; SIGTSTP would take it from the queue: signal(7)
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTSTP,))
         posix.kill(target, _signal.SIGTSTP)
         _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTSTP,))
-        if _signal.sigtimedwait((_signal.SIGCONT,), 0) is None:
-            return False
-        self.resume()
-        return True
+        if event := _signal.sigtimedwait((_signal.SIGCONT,), 0):
+            self.resume()
+        return event is not None
 
     # -- reap, and end
 
@@ -450,12 +451,10 @@ class Init:
     def look_at_main(self) -> bool:
         """Whether the main child has ended, was stopped or went on. To ask that of all would take twice as long."""
         has_changed = False
-        while self.status is None:
-            pid, wait_status = self.wait(self.main, posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED)
-            if pid == 0:
-                break
+        options = posix.WNOHANG | posix.WUNTRACED | posix.WCONTINUED
+        while self.status is None and (change := self.wait(self.main, options))[0]:
             has_changed = True
-            self.main_changed(wait_status)
+            self.main_changed(change[1])
         return has_changed
 
     def main_changed(self, wait_status: int) -> None:
