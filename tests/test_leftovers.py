@@ -21,6 +21,7 @@ from helpers.running import (
     PROGRAMS,
     TINYINIT,
     UNPRIVILEGED,
+    UNSHARE,
     Running,
     children,
     descendants,
@@ -432,3 +433,18 @@ def test_a_job_that_deletes_tinyinit_is_cleaned_up_after(start: StartTinyinit, t
 def test_who_has_ended_or_is_in_exit_is_not_alive(state: bytes, flags: int, alive: bool) -> None:
     assert is_alive([state, b"1", b"1", b"1", b"0", b"-1", b"%d" % flags]) == alive
     assert not is_alive([])
+
+
+def test_what_was_started_in_the_same_clock_tick_is_ended_though_its_pid_is_a_lower_one(
+    start_subreaper: StartTinyinit, namespaces: None
+) -> None:
+    """PIDs begin again at 300 after pid_max (proc(5)). Ten times, for a tick is 10 ms, and may end meanwhile."""
+    script = """
+        last=$(($(cat /proc/sys/kernel/pid_max) - 4))
+        for turn in 0 1 2 3 4 5 6 7 8 9; do
+            echo $last > /proc/sys/kernel/ns_last_pid
+            "$0" -q -- sh -c '(sleep 60 > /dev/null 2>&1 &); exit 0'
+            ! kill -0 300 || exit 1
+        done
+    """
+    assert start_subreaper(command=[*UNSHARE, "sh", "-c", script, TINYINIT]).end()[0] == 0

@@ -165,10 +165,20 @@ def hold(pid: int) -> int:
         return -1
 
 
+def was_before(init: Init, pid: int, start: int) -> bool:
+    """Whether a child of ours was there before COMMAND. Of two that started in one clock tick the lower PID is older.
+
+    Unless PIDs have begun again from below meanwhile: then it is lower by nearly all that there are (proc(5), pid_max).
+    """
+    began = int(init.began * posix.sysconf("SC_CLK_TCK"))
+    if start != began:
+        return start < began
+    return 0 < init.main - pid < int(read_file("/proc/sys/kernel/pid_max") or b"32768") // 2
+
+
 def alive(init: Init) -> "Iterator[tuple[int, bool]]":
     """The PIDs of all that COMMAND has left alive, and whether each is spared; as PID 1 of all in the namespace."""
     children, own = look_up(), posix.getpid()
-    began = int(init.began * posix.sysconf("SC_CLK_TCK")), init.main
     if children and init.is_pid_1:
         found = [int(name) for name in posix.listdir("/proc") if name.isdigit() and name != "1"]
     else:
@@ -177,7 +187,7 @@ def alive(init: Init) -> "Iterator[tuple[int, bool]]":
         stat = stat_fields(pid)
         is_left_alone = False
         if children and not init.is_pid_1:
-            if (start_of(pid, stat), pid) < began:
+            if was_before(init, pid, start_of(pid, stat)):
                 continue  # it was our child before COMMAND
             is_left_alone = is_spared(pid, stat)
             found += [] if is_left_alone else children(pid)
@@ -242,12 +252,11 @@ class Descendants:
         self.cleaners: "set[int]" = set()  # who handles this TERM, and what these have forked since
         self.tells_left = True  # who is still there, the first time that they are signalled
         children = look_up()
-        began = int(init.began * posix.sysconf("SC_CLK_TCK")), init.main
         try:
             starts = {pid: start_of(pid) for pid in (children(self.own) if children else [])}
+            self.were_here = {pid: start for pid, start in starts.items() if was_before(init, pid, start)}
         except (OSError, MemoryError):
-            starts = {}
-        self.were_here = {pid: start for pid, start in starts.items() if (start, pid) < began}
+            self.were_here = {}
 
     def signal(self, numbers: "list[int]") -> None:
         """Send these signals, one after the other, to each; with none only look whether it is over, now and later."""
