@@ -424,18 +424,22 @@ def test_a_sender_that_lies_about_its_pid(start_subreaper: StartTinyinit, path: 
     assert read(path)["reason"]["sender"]["pid"] == 0
 
 
-def test_signals_to_leftovers_that_are_waited_for(start_subreaper: StartTinyinit, path: Path) -> None:
-    script = 'sh -c \'trap "exit 0" USR1; echo "ready (pid: $$)"; while :; do sleep 0.01; done\' & read x; exit 5'
+@pytest.mark.parametrize(("name", "how"), [("USR1", "waited for"), ("TERM", "TERM")])
+def test_signals_to_leftovers_that_are_waited_for(
+    start_subreaper: StartTinyinit, path: Path, name: str, how: str
+) -> None:
+    script = f'sh -c \'trap "exit 0" {name}; echo "ready (pid: $$)"; while :; do sleep 0.01; done\' & read x; exit 5'
     words = ["--leftovers", "wait", "--", "sh", "-c", script]
     running = start_subreaper("--report", path, *words, stdin=subprocess.PIPE)
     leftover = running.wait_ready()
     running.go_on()
     wait_until(lambda: children(running.pid) == [leftover], "COMMAND to be reaped")
-    running.send(signal.SIGUSR1)
+    running.send(signal.Signals[f"SIG{name}"])
     assert running.end()[0] == 5
     report = read(path)
-    assert report["signals"]["forwarded"] == {"SIGUSR1": 1}
-    assert [each["how"] for each in report["leftovers"]["listed"] if each["pid"] == leftover] == ["waited for"]
+    assert report["signals"]["forwarded"] == {f"SIG{name}": 1}
+    assert report["reason"]["kind"] == "exited"  # before it came
+    assert [each["how"] for each in report["leftovers"]["listed"] if each["pid"] == leftover] == [how]
 
 
 def test_a_main_child_that_does_not_end(start_subreaper: StartTinyinit, path: Path, freeze: Any) -> None:
