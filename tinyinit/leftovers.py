@@ -34,6 +34,7 @@ WALKS = 10  # down the tree with TERM, at most, until a walk finds nobody new: w
 PAUSE_BEFORE_LOOK = 0.1  # seconds in which what was just forked has become what it is to be
 PAGE = 4096  # bytes: no more of most files does /proc return at once, and for as many there is memory
 LAST_READ = 2048  # bytes: what /proc returns less than that of has been read to its end
+SHORT = 479  # bytes: so many have room in what Python keeps for small objects; malloc would keep some of each size
 LONGEST_ENVIRONMENT = 6 * 1024 * 1024  # bytes: execve(2) takes no more, but PR_SET_MM_MAP says that all memory is one
 SCARCE = (12, 23, 24)  # ENOMEM, ENFILE, EMFILE: it is not the process that has ended
 RESERVE = 1 << 14  # bytes that the search may have, when there is no other memory
@@ -52,10 +53,12 @@ def read_file(path: str, most: float = float("inf")) -> bytes:
     except OSError as failure:
         return none_of(failure)
     try:
-        content = chunk = posix.read(file, PAGE)
-        while len(chunk) >= LAST_READ and len(content) < most:
+        content = chunk = posix.read(file, SHORT)
+        least = SHORT
+        while len(chunk) >= least and len(content) < most:
             chunk = posix.read(file, len(content) + PAGE)
             content += chunk
+            least = LAST_READ
         return content
     except OSError as failure:
         return none_of(failure)
