@@ -31,7 +31,10 @@ def save():
 def after_saving(call):
     def save_and_call(*arguments):
         save()
-        call(*arguments)
+        try:
+            call(*arguments)
+        finally:
+            measured.start()  # it was an execve(2), which has failed
     return save_and_call
 
 atexit.register(save)
