@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -510,6 +511,29 @@ def test_a_caller_that_is_killed(start_subreaper: StartTinyinit, thread: str) ->
     running.end()
     for pid in set(pids) & set(children(os.getpid())):
         os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("rest", [(), tuple(["x" * 100_000] * 20)], ids=["short", "more than a socket takes"])
+def test_a_tinyinit_that_ends_at_once(monkeypatch: pytest.MonkeyPatch, rest: tuple[str, ...]) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(subprocess.SubprocessError, match="ended with status 1 before COMMAND could be run"):
+        tinyinit.run(["true", *rest])
+
+
+def test_a_refusal_that_is_no_error_of_the_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    refuse = "os.write(int(sys.argv[sys.argv.index('-c') + 2]), b'refused 125 0 because of that\\n')"
+    python.write_text(f"#!{sys.executable}\nimport os, sys\n{refuse}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(subprocess.SubprocessError, match=r"^because of that$"):
+        tinyinit.run(["true"])
+
+
+def test_text_of_one_stream_alone() -> None:
+    done = tinyinit.run(["echo", "x"], stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "x\n"
+    assert done.stderr is None
 
 
 def test_a_tinyinit_that_is_killed() -> None:

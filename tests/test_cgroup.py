@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from tinyinit.cgroup import Counters, Memory, amount, counters, locate, own_cgroups, unescape
+from tinyinit.cgroup import Counters, Memory, amount, counters, locate, own_cgroups, search, unescape
+from tinyinit.ending import Ending
+from tinyinit.init import Init, Options, Start
 
 V1 = "33 25 0:29 {root} {mount} rw,nosuid - cgroup cgroup rw,memory"
 V2 = "35 25 0:31 {root} {mount} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot"
@@ -79,6 +82,10 @@ def test_where_only_the_depth_is_known_it_is_searched(tmp_path: Path) -> None:
     line = V2.format(root="/../..", mount=tmp_path)
     assert locate(b"memory", b"0::/\n", mounts(line))[2] == os.fsencode(tmp_path / "slice" / "b")
     assert locate(b"memory", b"0::/\n", mounts(V2.format(root="/..", mount=tmp_path)))[2] == b""
+
+
+def test_where_nothing_can_be_searched_nothing_is_found(tmp_path: Path) -> None:
+    assert search(bytes(tmp_path / "gone"), 1) == b""
 
 
 def test_escapes_of_paths() -> None:
@@ -155,3 +162,31 @@ def test_our_own_is_found_where_there_is_one() -> None:
     assert cgroups.count(b":") >= 2
     memory = Memory(cgroups, found)
     assert memory.before == b"" or b"oom_kill" in memory.before
+
+
+# ---- the line for people ---------------------------------------------------------------------------------------
+
+OUT = "main child 'job' (pid 1234) was killed by SIGKILL after 3.0 s: out of memory, "
+ANOTHER = "1 process of the cgroup was killed for want of memory while COMMAND went on: out of memory, "
+OWN = "the cgroup's limit is 1 KiB and its peak was 1000 bytes; raise the limit or use less"
+AROUND = "so that a cgroup around it or the machine ran out; give that more, or use less"
+
+
+@pytest.mark.parametrize(
+    ("wait_status", "events", "limit", "line"),
+    [
+        (signal.SIGKILL, "oom 1\noom_kill 1\n", "1024\n", OUT + OWN),
+        (signal.SIGKILL, "oom 0\noom_kill 1\n", "1024\n", f"{OUT}{OWN.partition(';')[0]}, {AROUND}"),
+        (signal.SIGKILL, "oom 0\noom_kill 1\n", "max\n", f"{OUT}the cgroup has no limit of its own, {AROUND}"),
+        (0, "oom 1\noom_kill 1\n", "1024\n", f"{ANOTHER}{OWN}, or have it fail by --oom-is-failure"),
+    ],
+    ids=["its own limit", "another's limit", "no limit", "not the main child"],
+)
+def test_what_is_said_of_a_kill(tmp_path: Path, wait_status: int, events: str, limit: str, line: str) -> None:
+    write(tmp_path / "job", memory__events="oom 0\noom_kill 0\n", memory__max=limit)
+    init = Init(Options({"verbosity": 0}), Start(["job"], ()), 0)
+    ending = Ending(init, version_2(tmp_path))
+    init.main, init.wait_status, init.status, init.ended = 1234, wait_status, init.judge(wait_status), init.began + 3
+    peak = {} if limit == "max\n" else {"memory__peak": "1000\n"}
+    write(tmp_path / "job", memory__events=events, **peak)
+    assert ending.explain(ending.memory.kills()) == line

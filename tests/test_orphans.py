@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import tinyinit.watch
 from conftest import StartTinyinit
 from helpers.running import INSTALLED, TINYINIT, Running, children, program, state, status_field, wait_until
 from tinyinit.init import Init, Options, Start
@@ -198,6 +200,37 @@ def test_a_process_that_got_the_pid_is_not_signalled(started: list[Running]) -> 
         child.wait(0.1)
     watch.send((child.pid, start), signal.SIGTERM)
     assert child.wait() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(PermissionError, "may not signal 'python"), (ProcessLookupError, "")], ids=["theirs", "gone"]
+)
+def test_who_cannot_be_signalled(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], error: type[OSError], said: str
+) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise error
+
+    watch = Watch(Init(Options({"orphans": "stop"}), Start(["true"], ()), 0))
+    monkeypatch.setattr(tinyinit.watch, "hold", lambda pid: -1)  # as before Linux 5.3
+    monkeypatch.setattr(posix, "kill", refuse)
+    watch.send((os.getpid(), start_of(os.getpid())), signal.SIGTERM)
+    err = capfd.readouterr().err
+    assert err.startswith(f"tinyinit: warning: {said}") if said else err == ""
+
+
+def test_without_proc_it_says_so_and_looks_again_later(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    init = Init(Options({"orphans": "stop"}), Start(["true"], ()), 0)
+    watch = Watch(init)
+    monkeypatch.setattr(tinyinit.watch, "look_up", lambda: None)
+    watch.look()
+    assert capfd.readouterr().err == "tinyinit: warning: without /proc orphans and zombies are not seen: mount it\n"
+    assert init.deadlines.pop("watch")
+    init.status = 0
+    watch.look()
+    assert not init.deadlines
 
 
 def test_it_sleeps_between_two_looks(start_subreaper: StartTinyinit) -> None:

@@ -239,6 +239,12 @@ def on_terminal(file: Path, columns: int, **environ: str) -> str:
     return read_all(leader)
 
 
+def test_a_closed_standard_error_is_no_error(tmp_path: Path) -> None:
+    words = ["sh", "-c", 'exec "$@" 2>&-', "sh", *RUN, str(tmp_path / "gone")]
+    done = subprocess.run(words, check=False, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
 def test_colours_are_for_a_terminal_that_wants_them(write: Callable[..., Path]) -> None:
     file = write("x", made(status=3))
     assert "\x1b[31m" in on_terminal(file, 120)
@@ -325,6 +331,12 @@ def spelled(number: str) -> bytes:
     return json.dumps(made()).replace('"elapsed_seconds": 0.004', f'"elapsed_seconds": {number}').encode()
 
 
+# Pythons that take no such number: 3.10.7, 3.9.14 and later
+TOO_MANY_DIGITS = (
+    "a number in it has thousands of digits"
+    if hasattr(sys, "get_int_max_str_digits")
+    else "elapsed_seconds is out of range"
+)
 DEFECTS = {
     "empty": (b"", "is empty"),
     "blank": (b" \n\n", "is empty"),
@@ -335,6 +347,7 @@ DEFECTS = {
     "NaN": (spelled("NaN"), "is no JSON: NaN is no number"),
     "infinite": (spelled("1e999"), "is no report: elapsed_seconds is out of range"),
     "thousands of digits": (spelled("9" * 4000), "is no report: elapsed_seconds is out of range"),
+    "too many digits": (spelled("9" * 5000), "is no report: " + TOO_MANY_DIGITS),
     "list": (b"[]", "is no report: it is a list, not an object"),
     "null": (b"null", "is no report: it is null, not an object"),
     "other object": (b"{}", "is no report: it has no 'schema_version'"),
@@ -678,6 +691,14 @@ def test_who_sent_a_signal_is_said(page: Callable[..., str]) -> None:
     assert "SIGKILL from elsewhere, at 2.00 s, from pid 12, uid 1000" in text
     assert "<td>SIGTERM came, from outside or the kernel, uid 0</td>" in text
     assert "<td>process signalled, SIGTERM, pid 33</td>" in text
+
+
+def test_a_main_child_that_has_not_ended(write: Callable[..., Path], tmp_path: Path) -> None:
+    data = made(status=124, reason=reason("timeout", at=1.0), end={**end(1.0), "how": "not ended"}, events=listed())
+    assert show(write("x", data), "--html", tmp_path / "out.html").returncode == 0
+    text = (tmp_path / "out.html").read_text()
+    assert "has not ended, not even by KILL" in text
+    assert "main child ended" not in text
 
 
 def test_files_that_are_no_reports_are_on_the_page(write: Callable[..., Path], tmp_path: Path) -> None:

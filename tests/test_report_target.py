@@ -230,6 +230,11 @@ def test_links_that_lead_to_themselves(refused: Callable[..., None], tmp_path: P
     refused(tmp_path / "a", "Too many levels of symbolic links")
 
 
+def refuse(*_: object) -> int:
+    """In place of a system call."""
+    raise BlockingIOError
+
+
 def test_a_terminal_that_nobody_reads(start_subreaper: StartTinyinit) -> None:
     """select(2) says that there is room, but not for how much."""
     for filled in (0, 3000, 6000, 20000):
@@ -251,10 +256,6 @@ def test_a_terminal_that_nobody_reads(start_subreaper: StartTinyinit) -> None:
 
 def test_a_file_system_that_never_answers_without_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """btrfs says EAGAIN to RWF_NOWAIT each time; a file has no room to wait for."""
-
-    def refuse(*_: object) -> int:
-        raise BlockingIOError
-
     monkeypatch.setattr(os, "pwritev", refuse)
     deliver.write_file(str(tmp_path / "a"), b"x" * 10000)
     assert (tmp_path / "a").read_bytes() == b"x" * 10000
@@ -265,6 +266,40 @@ def test_a_file_system_that_never_answers_without_waiting(monkeypatch: pytest.Mo
     assert 0.9 < time.monotonic() - begin < SOON
     os.close(reader)
     os.close(writer)
+
+
+def test_a_pipe_that_is_closed() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with pytest.raises(BrokenPipeError):
+        deliver.write_some(writer, b"x")
+    os.close(writer)
+
+
+def test_without_proc_a_terminal_is_written_to_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        assert deliver.own_description(theirs) == theirs
+    os.close(theirs)
+    os.close(ours)
+
+
+def test_without_proc_every_user_is_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliver, "open", refuse, raising=False)
+    assert deliver.is_somebody(12345)
+
+
+def test_a_file_of_another_user_stays_theirs(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("needs root")
+    path = tmp_path / "a"
+    path.touch(0o640)
+    os.chown(path, 12345, 54321)
+    deliver.write_file(str(path), b"x")
+    kind = path.stat()
+    assert (path.read_bytes(), stat.S_IMODE(kind.st_mode)) == (b"x", 0o640)
+    assert (kind.st_uid, kind.st_gid) == (12345, 54321)
 
 
 def test_a_working_directory_that_was_removed(start_subreaper: StartTinyinit, tmp_path: Path) -> None:

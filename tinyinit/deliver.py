@@ -14,7 +14,7 @@ import os
 import select
 import stat
 import time
-from errno import EACCES, EAGAIN, EBUSY, EINVAL, EISDIR, ELOOP, ENOSYS, EOPNOTSUPP, EPERM, EROFS, EXDEV
+from errno import EACCES, EAGAIN, EBUSY, EINVAL, ELOOP, ENOSYS, EOPNOTSUPP, EPERM, EROFS, EXDEV
 
 PATIENCE = 1.0  # seconds
 CHUNK = 4096  # bytes: PIPE_BUF, which a pipe that select(2) finds writable has room for (pipe(7))
@@ -81,7 +81,7 @@ def find(path: str) -> tuple[int, str]:
     """
     folder, parts, links = os.open("/", LOOK), path.split("/")[::-1], 0
     try:
-        while parts:
+        while True:
             name = parts.pop() or "."
             is_last = not any(parts)
             try:
@@ -105,7 +105,6 @@ def find(path: str) -> tuple[int, str]:
                     folder, step = step, folder
             finally:
                 os.close(step)
-        raise error(EISDIR)
     finally:
         os.close(folder)
 
