@@ -11,7 +11,9 @@ A mutant may signal every process that it can. So the tests run in a PID namespa
 import argparse
 import ast
 import copy
+import os
 import random
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -22,6 +24,7 @@ from pathlib import Path
 ENOUGH = 0.9
 PATIENCE = 1800  # seconds for the tests of one mutant: many times what they need, so that only a hang takes as long
 SCRIPT = 'umount -l /proc; mount -t proc proc /proc; "$@"; exit $?'  # in place of the old one, and not on top of it
+PATIENCE_OF_TESTS = "15"  # seconds, where they else wait for half a minute
 ALONE = ("unshare", "--pid", "--mount", "--fork", "--kill-child", "--", "sh", "-c", SCRIPT, "sh")
 OTHER: "dict[type[ast.AST], type[ast.AST]]" = {
     **{ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},
@@ -97,6 +100,7 @@ def noticed_by(arguments: "list[str]") -> str:
         done = subprocess.run(
             [*words, *first, *rest],
             check=False,
+            env={**os.environ, "TESTS_TIMEOUT": PATIENCE_OF_TESTS},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -114,6 +118,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--number", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=1, help="begin with this one, as after an interrupted run")
     parser.add_argument("--file", default="init.py")
     options, arguments = parser.parse_known_args()
     path = Path(sysconfig.get_path("purelib")) / "tinyinit" / options.file
@@ -122,10 +127,13 @@ def main() -> int:
     numbers = list(range(len(list(changes(tree)))))
     random.Random(options.seed).shuffle(numbers)  # nosec B311
     survivors = 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through `finally`
     try:
         if failed := noticed_by(arguments):
             raise SystemExit(f"the tests fail without any change: {failed}")
         for count, number in enumerate(numbers[: options.number], 1):
+            if count < options.first:
+                continue
             mutant = copy.deepcopy(tree)
             line, what, change = list(changes(mutant))[number]
             change()
@@ -138,8 +146,9 @@ def main() -> int:
             print(f"{count}: {options.file}:{line}: {what}: after {took:.0f} s {verdict}", flush=True)
     finally:
         path.write_text(source)
-    share = 1 - survivors / options.number
-    print(f"{options.number - survivors} of {options.number} noticed, {share:.0%}")
+    tried = options.number - options.first + 1
+    share = 1 - survivors / tried
+    print(f"{tried - survivors} of {tried} noticed, {share:.0%}")
     return int(share < ENOUGH)
 
 

@@ -11,38 +11,46 @@ import posix
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 what, *words = sys.argv[1:]
 
 
-def fork(number: int, frame: object) -> None:
+HEARD = {signal.SIGUSR1} if what == "forks" else {signal.SIGUSR1, signal.SIGTERM}  # blocked until they are waited for
+
+
+def serve() -> NoReturn:
+    """Fork who does the same on each USR1, or to clean up."""
+    while True:
+        if signal.sigwait(HEARD) == signal.SIGUSR1:
+            fork()
+        elif what == "cleans":
+            clean()
+
+
+def fork() -> None:
     if posix.fork() == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        HEARD.discard(signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         if what == "cleans":
             time.sleep(0.3)
             posix.write(1, b"cleaned\n")
             posix._exit(0)
 
 
-def clean(number: int, frame: object) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+def clean() -> NoReturn:
     if posix.fork() == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        fork(signal.sigwait([signal.SIGUSR1]), None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        signal.sigwait([signal.SIGUSR1])
+        fork()
     posix.wait()
     posix._exit(0)
 
 
 if not words:
-    signal.signal(signal.SIGUSR1, fork)
-    if what == "dies":
-        signal.signal(signal.SIGTERM, lambda *_: None)
-    elif what == "cleans":
-        signal.signal(signal.SIGTERM, clean)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     posix.write(1, b"ready (pid: %d)\n" % posix.getpid())
-    while True:
-        signal.pause()
+    serve()
 
 
 import tinyinit.init  # noqa: E402

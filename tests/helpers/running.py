@@ -21,7 +21,7 @@ TINYINIT = str(Path(tempfile.gettempdir()) / f"tinyinit-tests-{os.getpid()}" / "
 PYTHON = (sys.executable, "-I", "-S")
 PROGRAMS = Path(__file__).parent
 UNSHARE = (shutil.which("unshare") or "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--")
-TIMEOUT = 30.0
+TIMEOUT = float(os.environ.get("TESTS_TIMEOUT", "30"))  # seconds; tools/mutate.py waits for less
 
 
 def as_user(number: int) -> tuple[str, ...]:
