@@ -4,6 +4,10 @@
 
 coverage(1) has no way into an interpreter that is isolated (-I -S), and tinyinit ends by _exit(2) or becomes COMMAND.
 So the installed package's first line starts it, in whatever way tinyinit was started.
+
+What it cannot see is run all the same: without memory, descriptors or a writable root (tests/test_hostile.py and
+test_faults.py), where nothing can be measured either; what follows a failed execve(2) in the functions that had begun
+before it; __init__.py, whose place it takes; and what needs a cgroup's limit, which the integration tests run.
 """
 
 import sys
