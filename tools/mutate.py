@@ -24,7 +24,7 @@ from pathlib import Path
 ENOUGH = 0.9
 PATIENCE = 1800  # seconds for the tests of one mutant: many times what they need, so that only a hang takes as long
 SCRIPT = 'umount -l /proc; mount -t proc proc /proc; "$@"; exit $?'  # in place of the old one, and not on top of it
-PATIENCE_OF_TESTS = "15"  # seconds, where they else wait for half a minute
+PATIENCE_OF_TESTS = "10"  # seconds, where they else wait for half a minute
 ALONE = ("unshare", "--pid", "--mount", "--fork", "--kill-child", "--", "sh", "-c", SCRIPT, "sh")
 OTHER: "dict[type[ast.AST], type[ast.AST]]" = {
     **{ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},

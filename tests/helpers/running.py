@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 INSTALLED = str(Path(sysconfig.get_path("scripts")) / "tinyinit")
-TINYINIT = str(Path(tempfile.gettempdir()) / f"tinyinit-tests-{os.getpid()}" / "tinyinit")  # a link, see conftest.form
+# a link, see conftest.form; what is left of a killed run has another name, though in a PID namespace PIDs come again
+TINYINIT = str(Path(tempfile.gettempdir()) / f"tinyinit-tests-{os.getpid()}-{os.urandom(4).hex()}" / "tinyinit")
 PYTHON = (sys.executable, "-I", "-S")
 PROGRAMS = Path(__file__).parent
 UNSHARE = (shutil.which("unshare") or "unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--")
