@@ -16,39 +16,41 @@ from typing import Any, NoReturn
 what, *words = sys.argv[1:]
 
 
-HEARD = {signal.SIGUSR1} if what == "forks" else {signal.SIGUSR1, signal.SIGTERM}  # blocked until they are waited for
-
-
 def serve() -> NoReturn:
-    """Fork who does the same on each USR1, or to clean up."""
+    """Fork who does the same on each USR1. A handler runs at the latest when the wait is over."""
     while True:
-        if signal.sigwait(HEARD) == signal.SIGUSR1:
+        if signal.sigtimedwait([signal.SIGUSR1], 0.05):
             fork()
-        elif what == "cleans":
-            clean()
 
 
 def fork() -> None:
-    if posix.fork() == 0:
-        HEARD.discard(signal.SIGTERM)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-        if what == "cleans":
-            time.sleep(0.3)
-            posix.write(1, b"cleaned\n")
-            posix._exit(0)
+    """The child ends on TERM, or soon if it is to clean up."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [] if what == "forks" else [signal.SIGTERM])
+    is_child = posix.fork() == 0
+    if is_child:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if is_child and what == "cleans":
+        time.sleep(0.3)
+        posix.write(1, b"cleaned\n")
+        posix._exit(0)
 
 
-def clean() -> NoReturn:
-    if posix.fork() == 0:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-        signal.sigwait([signal.SIGUSR1])
-        fork()
-    posix.wait()
-    posix._exit(0)
+def handle(number: int, frame: object) -> None:
+    """`dies` goes on; `cleans` forks one that forks another one on USR1, and ends after these."""
+    if what == "cleans":
+        if posix.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.sigwait([signal.SIGUSR1])
+            fork()
+        posix.wait()
+        posix._exit(0)
 
 
 if not words:
-    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    if what != "forks":
+        signal.signal(signal.SIGTERM, handle)
     posix.write(1, b"ready (pid: %d)\n" % posix.getpid())
     serve()
 
