@@ -223,10 +223,8 @@ class Orphans:
             self.tell([pid for pid, _ in orphans])
         if orphans and self.options.orphans == "stop":
             self.end(dict.fromkeys(orphans))
-        self.waiting, self.settled = (
-            dict(self.waiting),
-            set(self.settled),
-        )  # or they stay as large as they ever were
+        # a table that has grown stays as large as it was, but a copy has the size of what is in it
+        self.waiting, self.settled = dict(self.waiting), set(self.settled)
 
     def end(self, found: "dict[Who, None]") -> None:
         """End these orphans, and all that is found below them by then."""
