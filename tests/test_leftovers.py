@@ -25,6 +25,7 @@ from helpers.running import (
     Running,
     children,
     descendants,
+    is_alive,
     is_settled,
     program,
     split_line,
@@ -34,7 +35,6 @@ from helpers.running import (
 )
 from tinyinit import leftovers
 from tinyinit.init import Init, Options, Start
-from tinyinit.leftovers import is_alive
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -171,7 +171,7 @@ def test_leave_leaves_them_alive_as_subreaper(start_subreaper: StartTinyinit) ->
     running = start_subreaper("--leftovers", "leave", "--", *program("behind", 5, "setsid"))
     leftover = running.wait_ready()
     assert running.process.wait(SOON) == 5
-    assert state(leftover) == "S"
+    assert is_alive(leftover)
     os.kill(leftover, signal.SIGTERM)  # the first that it gets
     running.read_until("setsid\n")
 
@@ -431,8 +431,8 @@ def test_a_job_that_deletes_tinyinit_is_cleaned_up_after(start: StartTinyinit, t
     ],
 )
 def test_who_has_ended_or_is_in_exit_is_not_alive(state: bytes, flags: int, alive: bool) -> None:
-    assert is_alive([state, b"1", b"1", b"1", b"0", b"-1", b"%d" % flags]) == alive
-    assert not is_alive([])
+    assert leftovers.is_alive([state, b"1", b"1", b"1", b"0", b"-1", b"%d" % flags]) == alive
+    assert not leftovers.is_alive([])
 
 
 def test_what_was_started_in_the_same_clock_tick_is_ended_though_its_pid_is_a_lower_one(

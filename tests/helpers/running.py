@@ -71,6 +71,11 @@ def state(pid: int) -> str:
     return status_field(pid, "State")[:1]
 
 
+def is_alive(pid: int) -> bool:
+    """Whether it runs, sleeps or is stopped."""
+    return state(pid) not in ("", "Z", "X")
+
+
 def is_settled(pid: int) -> bool:
     """Whether a tinyinit sleeps without a limit: in rt_sigtimedwait(2) with no timeout, its third argument."""
     try:
