@@ -97,6 +97,10 @@ class Process:
         self.expected: Counter[int] = Counter()
         self.came: Counter[int] = Counter()
 
+    def send(self, *words: object) -> None:
+        """What it is to do. A signal is its number: str() of one is its name with some Pythons."""
+        self.connection.send(" ".join(str(int(each) if isinstance(each, int) else each) for each in words).encode())
+
     def is_there(self) -> bool:
         """Be it as a zombie; and no other one has its PID."""
         return 0 < self.start == start_of(self.pid)
@@ -202,7 +206,7 @@ class Model(RuleBasedStateMachine):
     def tell(self, process: Process, *words: object) -> int:
         """Have a process do something, and take note of the signals that it has got meanwhile."""
         self.wake(process)
-        process.connection.send(" ".join(str(int(word) if isinstance(word, int) else word) for word in words).encode())
+        process.send(*words)
         heard = process.connection.recv(4096)
         assert heard, f"{process.pid} has ended: {self.read_stderr()}"
         answer, *came = map(int, heard.split())
@@ -358,7 +362,7 @@ class Model(RuleBasedStateMachine):
         if not process:
             return
         self.tell(process, "hello")
-        process.connection.send(b"exec " + what.encode())
+        process.send("exec", what)
         assert process.connection.recv(1) == b""
         if what == "puppet":
             process.connection.close()
@@ -424,7 +428,7 @@ class Model(RuleBasedStateMachine):
         if process is self.main:
             self.get_ready()
         self.tell(process, "hello")
-        process.connection.send(" ".join(map(str, words)).encode())
+        process.send(*words)
         self.wait_for_death(process)
         self.died(process)
         if process is self.main:

@@ -136,6 +136,21 @@ def test_systemd_notify_as_command(start: StartTinyinit) -> None:
     assert "COMMAND says READY=1" in err
 
 
+def test_what_was_said_last_is_heard_though_term_comes_before_sigchld(start: StartTinyinit) -> None:
+    """TERM has tinyinit look at COMMAND, which has ended by then."""
+    job = program("say", "print:ready", "read:", "READY=1", "STATUS=done")
+    running = start("-v", "--notify", "--", *job, stdin=subprocess.PIPE)
+    running.read_until("ready\n")
+    main = running.main
+    stop(running)
+    running.go_on()
+    wait_until(lambda: state(main) == "Z", "COMMAND to end")
+    running.send(signal.SIGTERM)
+    running.send(signal.SIGCONT)
+    status, _, err = running.end()
+    assert (status, re.findall("COMMAND says (.*)", err)) == (3, ["READY=1", "STATUS=done"])
+
+
 # ---- who is heard ---------------------------------------------------------------------------------------------
 
 
@@ -306,6 +321,21 @@ def test_such_a_signal_is_told_of_also_where_another_one_has_all_that_came_taken
     for number in (signal.SIGCHLD, news, signal.SIGCONT, signal.SIGRTMAX):
         running.send(number)
     assert re.search("SIGRTMIN.29 came from pid .*\n.*sent SIGRTMIN.29 to COMMAND", running.end()[2])
+
+
+def test_a_signal_with_which_another_one_was_taken_is_counted(start: StartTinyinit) -> None:
+    """TERM has tinyinit look at COMMAND, and first take what has come by the socket, with its signals."""
+    news = signal.SIGRTMAX - 1
+    running = start("--summary", "--notify", "--", *program("log_signals", "got", signal.SIGRTMAX))
+    running.wait_ready()
+    stop(running)
+    for number in (signal.SIGTERM, news, signal.SIGCONT):
+        running.send(number)
+    for number in (signal.SIGTERM, news):
+        running.read_until(f"got {int(number)}\n")
+    running.send(signal.SIGRTMAX)
+    counts = "SIGTERM 1, SIGCONT 1, SIGRTMIN+29 1, SIGRTMAX 1"
+    assert re.findall("^tinyinit: signals *(.*)", running.end()[2], re.MULTILINE) == [counts]
 
 
 # ---- the outer socket -----------------------------------------------------------------------------------------

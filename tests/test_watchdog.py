@@ -37,8 +37,8 @@ def test_a_job_that_shows_signs_of_life_runs_on(start_subreaper: StartTinyinit) 
 
 
 def test_a_job_that_ignores_abrt_gets_term_a_second_later_and_then_kill(start_subreaper: StartTinyinit) -> None:
-    running = start_subreaper("--watchdog", "0.5", "--grace", "0.1", "--", *program("log_signals", "got"))
     begin = time.monotonic()
+    running = start_subreaper("--watchdog", "0.5", "--grace", "0.1", "--", *program("log_signals", "got"))
     status, out, _ = running.end()
     assert out.splitlines()[1:] == [f"got {int(number)}" for number in (signal.SIGABRT, signal.SIGTERM, signal.SIGCONT)]
     assert status == 124

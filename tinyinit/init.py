@@ -353,7 +353,7 @@ class Init:
         """Send a signal that came on to COMMAND."""
         target = self.options.rewrite.get(number, number)
         if target in TERMINATION_SIGNALS:
-            self.reap()  # to know whether the main child is stopped: the kernel hands out TERM before CHLD
+            self.actions[_signal.SIGCHLD](None)  # is the main child stopped? The kernel hands out TERM before CHLD
         if target:
             self.send(target)
         if target in TERMINATION_SIGNALS and (self.main_is_stopped or self.is_ending):
@@ -565,7 +565,8 @@ def run(options: Options, start: Start, parent: int) -> int:
     become_subreaper(init)
     init.main = start.run()
     init.emit("started", pid=init.main)
-    init.set_deadline("first look", 0.0, init.reap)  # a child from before may have ended when nothing was blocked yet
+    # a child from before may have ended when nothing was blocked yet
+    init.set_deadline("first look", 0.0, lambda: init.actions[_signal.SIGCHLD](None))
     init.set_deadline("load", LOADING_TIME, init.load)
     let_go(init.kept)
     init.run()

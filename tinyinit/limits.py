@@ -102,7 +102,7 @@ class Limits:
         It may just be exiting, and then its own status counts: where the kernel says so already; and later on where it
         has exited although the signal would have killed it.
         """
-        self.init.reap()
+        self.init.actions[_signal.SIGCHLD](None)
         if self.init.status is None and not self.is_past:
             self.is_past = True
             self.would_have_died = number in DEADLY and is_default(self.init.main, number)

@@ -134,6 +134,7 @@ class Notify:
         self.own = posix.getpid()
         self.known: "tuple[int, float, bool | None]" = (-1, 0.0, None)  # the last sender, until when, its descent
         self.refused: "set[bool]" = set()  # who were warned about: those that have ended, and strangers
+        self.unheard: "list[_signal.struct_siginfo]" = []
         self.unsent: "dict[bytes, bytes]" = {}  # what the outer socket had no room for
         self.watchdog = init.options.watchdog  # seconds
         self.acts: "dict[bytes, Callable[[bytes], None]]" = {
@@ -207,11 +208,17 @@ class Notify:
             if event is None:
                 break
             if event.si_signo == NEWS and event.si_code <= 0:  # or it is what lay on the stack: see Init.sleep()
-                self.init.handle(event)
+                self.unheard.append(event)  # until the one that is being handled just now is done
+                self.init.set_deadline("unheard", 0.0, self.handle_rest)
         for _ in range(MOST_AT_ONCE):
             if not self.take():
                 return
         self.init.set_deadline("notify", 0.0, self.take_all)
+
+    def handle_rest(self) -> None:
+        """Handle the signals that processes had sent, and that were taken with ours."""
+        while self.unheard:
+            self.init.handle(self.unheard.pop(0))
 
     def judge_sender(self, said: "dict[bytes, bytes]", credentials: bytes) -> None:
         """Obey a message if its sender is one of ours. Of each other kind one is told."""
