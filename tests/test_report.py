@@ -249,6 +249,7 @@ def test_an_unkillable_leftover(start_subreaper: StartTinyinit, path: Path, free
 # ---- bounds ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.form("installed")
 @pytest.mark.heavy
 def test_a_hundred_thousand_orphans_are_a_small_report_and_no_memory(start: StartTinyinit, path: Path) -> None:
     """The first thousand are there before the memory is looked at."""

@@ -463,6 +463,7 @@ def fits(report: Any) -> bool:
     return True
 
 
+@pytest.mark.form("installed")
 @pytest.mark.heavy
 def test_the_check_is_as_strict_as_jsonschema() -> None:
     """Whatever is put in any place, or left out there: both say the same of it."""

@@ -33,6 +33,7 @@ OTHER: "dict[type[ast.AST], type[ast.AST]]" = {
 }
 # whatever is run first fails first
 FIRST = ("exit_status", "signal_forwarding", "reaping", "leftovers", "inheritance", "surroundings", "terminal")
+QUICK = "not heavy and not peers"
 
 Change = tuple[int, str, Callable[[], None]]
 
@@ -92,6 +93,11 @@ def is_text(node: ast.expr) -> bool:
 
 def noticed_by(arguments: "list[str]") -> str:
     """The first test that fails, or `a hang`; empty if all pass."""
+    return run_tests("-m", QUICK, *arguments) or run_tests("-m", f"not ({QUICK})", *arguments)
+
+
+def run_tests(*arguments: str) -> str:
+    """As above, of some of them."""
     tests = Path(__file__).parent.parent / "tests"
     first = [str(tests / f"test_{name}.py") for name in FIRST]
     rest = sorted(str(path) for path in tests.glob("test_*.py") if str(path) not in first)
