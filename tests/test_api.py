@@ -19,7 +19,17 @@ import pytest
 
 import tinyinit
 from conftest import StartTinyinit
-from helpers.running import PROGRAMS, Running, children, descendants, end_descendants, program, state, wait_until
+from helpers.running import (
+    PROGRAMS,
+    TIMEOUT,
+    Running,
+    children,
+    descendants,
+    end_descendants,
+    program,
+    state,
+    wait_until,
+)
 from helpers.terminal import Terminal
 
 pytestmark = pytest.mark.form("installed")
@@ -299,7 +309,7 @@ def test_command_inherits_all_else(arguments: dict[str, Any]) -> None:
 def test_a_caller_without_standard_streams() -> None:
     script = "import os, sys, tinyinit; os.closerange(0, 3); done = tinyinit.run(['echo', 'x'], capture_output=True)\n"
     script += "tinyinit.run(['true']); os._exit(7 if done.stdout == b'x\\n' else 8)"
-    assert subprocess.run([sys.executable, "-I", "-c", script], check=False).returncode == 7
+    assert subprocess.run([sys.executable, "-I", "-c", script], check=False, timeout=TIMEOUT).returncode == 7
 
 
 def test_a_caller_that_ignores_sigchld() -> None:

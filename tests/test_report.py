@@ -21,7 +21,7 @@ import pytest
 
 import tinyinit
 from conftest import StartTinyinit
-from helpers.running import PYTHON, TINYINIT, children, private_memory, program, status_field, wait_until
+from helpers.running import PYTHON, TINYINIT, children, private_memory, program, state, status_field, wait_until
 from helpers.terminal import Terminal, read_all
 
 SCHEMA = json.loads((Path(tinyinit.__file__).parent / "report.schema.json").read_text())
@@ -92,6 +92,19 @@ def test_a_signal_that_was_forwarded_with_who_sent_it(start: StartTinyinit, path
     assert ("signal came", "SIGTERM") in what
     assert ("signal sent", "SIGTERM") in what
     assert what[-1] == ("main child ended", None)
+
+
+def test_a_stop_is_told_and_stands_among_the_events(start: StartTinyinit, path: Path) -> None:
+    running = start("-v", "--report", path, "--", *program("log_signals", "got", signal.SIGTERM))
+    running.wait_ready()
+    main = running.main
+    os.kill(main, signal.SIGSTOP)
+    wait_until(lambda: state(main) == "T", "COMMAND to stop")
+    running.send(signal.SIGTERM)
+    status, _, err = running.end()
+    assert (status, err.count("tinyinit: COMMAND was stopped by SIGSTOP\n")) == (0, 1)
+    stops = [each["signal"] for each in read(path)["events"]["listed"] if each["what"] == "stopped"]
+    assert stops == [signal_named("SIGSTOP")]
 
 
 def test_a_reload_is_no_reason(start_subreaper: StartTinyinit, path: Path) -> None:

@@ -13,16 +13,20 @@ import ast
 import copy
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ENOUGH = 0.9
 PATIENCE = 1800  # seconds for the tests of one mutant: many times what they need, so that only a hang takes as long
+FAILED = re.compile(r"(?:FAILED|ERROR) (\S+::\S+)|(\S+::\S+).* (?:FAILED|ERROR)")  # as pytest has it, or pytest-xdist
 SCRIPT = 'umount -l /proc; mount -t proc proc /proc; "$@"; exit $?'  # in place of the old one, and not on top of it
 PATIENCE_OF_TESTS = "10"  # seconds, where they else wait for half a minute
 ALONE = ("unshare", "--pid", "--mount", "--fork", "--kill-child", "--", "sh", "-c", SCRIPT, "sh")
@@ -97,26 +101,36 @@ def noticed_by(arguments: "list[str]") -> str:
 
 
 def run_tests(*arguments: str) -> str:
-    """As above, of some of them."""
+    """As above, of some of them. With the first that fails all are ended: others may hang."""
     tests = Path(__file__).parent.parent / "tests"
     first = [str(tests / f"test_{name}.py") for name in FIRST]
     rest = sorted(str(path) for path in tests.glob("test_*.py") if str(path) not in first)
-    words = [*ALONE, sys.executable, "-m", "pytest", "-qx", "--form", "installed", "-p", "no:cacheprovider", *arguments]
-    try:
-        done = subprocess.run(
+    words = [*ALONE, sys.executable, "-m", "pytest", "-vx", "--form", "installed", "-p", "no:cacheprovider", *arguments]
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        subprocess.Popen(
             [*words, *first, *rest],
-            check=False,
-            env={**os.environ, "TESTS_TIMEOUT": PATIENCE_OF_TESTS},
+            env={**os.environ, "TESTS_TIMEOUT": PATIENCE_OF_TESTS, "TMPDIR": folder},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=PATIENCE,
-        )
-    except subprocess.TimeoutExpired:
-        return "a hang"
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
-    failed = [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    return (failed or ["nothing that can be named"])[0] if done.returncode else ""
+            text=True,
+            errors="replace",
+        ) as running,
+    ):
+        assert running.stdout
+        timer = threading.Timer(PATIENCE, running.kill)
+        timer.start()
+        try:
+            failed = next(filter(None, map(FAILED.search, running.stdout)), None)
+            if failed:
+                return failed[1] or failed[2]
+            if running.wait() == 0:
+                return ""
+            return "nothing that can be named" if running.returncode > 0 else "a hang"
+        finally:
+            timer.cancel()
+            running.kill()
 
 
 def main() -> int:
