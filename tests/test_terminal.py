@@ -131,10 +131,15 @@ def test_a_job_started_in_the_background_never_takes_the_terminal(bash: Terminal
     bash.read_until("got line\n")
 
 
-def test_fg_of_a_job_started_in_the_background(bash: Terminal) -> None:
+def test_fg_of_a_job_started_in_the_background(bash: Terminal, tmp_path: Path) -> None:
     """bash sends no SIGCONT to a job that was not stopped: the terminal is handed over when COMMAND asks for it."""
-    type_command(bash, f"{TINYINIT} sh -c 'sleep 0.3; read x; echo got $x' &")
+    go = tmp_path / "go"
+    script = f"echo started; until [ -e {go} ]; do :; done; read x; echo got $x"
+    type_command(bash, f"{TINYINIT} sh -c '{script}' &")
+    bash.read_until("started\n")
     type_command(bash, "fg")
+    wait_until(lambda: bash.foreground() != bash.pid, "the job to have the terminal")
+    go.touch()
     bash.type("line\n")
     bash.read_until("got line\n")
 
