@@ -12,6 +12,7 @@ import pytest
 
 from conftest import StartTinyinit
 from helpers.running import TINYINIT, children, is_settled, private_memory, program, state, status_field, wait_until
+from tinyinit.init import LONG_LOOK, REST, Init, Options, Start
 
 
 def test_a_burst_of_orphans_leaves_no_zombie(start: StartTinyinit) -> None:
@@ -24,6 +25,32 @@ def test_a_burst_of_orphans_leaves_no_zombie(start: StartTinyinit) -> None:
     wait_until(lambda: len(children(running.pid)) == 1, "all orphans to be reaped")
     running.send(signal.SIGTERM)
     assert running.end()[0] == 128 + signal.SIGTERM
+
+
+def test_looks_that_take_long_are_followed_by_rests() -> None:
+    """At most two thirds of the time pass without SIGCHLD; when that has another reason all is reaped at once."""
+    init, ended, began = Init(Options({}), Start(["true"], ()), 0), list(range(100, 120)), time.monotonic()
+
+    def wait(pid: int, _: int) -> tuple[int, int]:
+        if pid > 0:
+            return 0, 0  # COMMAND runs on
+        time.sleep(2 * LONG_LOOK)
+        return (ended.pop(), 0) if ended else (0, 0)
+
+    init.main, init.wait = 2, wait
+    init.reap("SIGCHLD")
+    assert len(ended) == 19
+    assert init.deadlines.pop("reap")[0] >= began + REST
+    first_rest = init.next_rest
+    init.reap("SIGCHLD")
+    assert ("reap" in init.deadlines) == bool(ended)
+    assert not ended or time.monotonic() >= first_rest
+    ended[:] = range(100, 120)
+    time.sleep(max(began + 10 * REST - time.monotonic(), 0.0))
+    init.reap("SIGCHLD")
+    assert (len(ended), "reap" in init.deadlines) == (19, True)
+    init.reap()
+    assert not ended
 
 
 @pytest.mark.heavy

@@ -241,6 +241,11 @@ def test_a_tinyinit_that_was_stopped_past_a_deadline_sends_what_came_and_nothing
     assert "unexpected" not in err
 
 
+def test_a_child_that_stops_itself_again_and_again_is_continued_at_once_each_time(start: StartTinyinit) -> None:
+    script = "for i in $(seq 40); do kill -TSTP $$; done; exit 3"
+    assert start("--", "sh", "-c", script).end() == (3, "", "")
+
+
 def test_a_cont_that_comes_with_the_news_that_the_command_was_stopped_is_sent(start: StartTinyinit) -> None:
     """SIGTSTP, by which tinyinit stops as well, takes a SIGCONT that has yet to be handled from the queue: signal(7)."""
     running = start("--", *program("log_signals", "got", signal.SIGCONT))

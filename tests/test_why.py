@@ -13,6 +13,7 @@ import pytest
 from conftest import StartTinyinit
 from helpers.running import PYTHON, TINYINIT, children, is_settled, program, status_field, wait_until
 from helpers.terminal import Terminal
+from tinyinit.init import Init, Options, Start
 
 READY = "echo 'ready (pid: 1)'; "
 
@@ -22,6 +23,17 @@ def line_of(err: str) -> str:
     lines = err.splitlines()
     assert len(lines) == 1, err
     return lines[0]
+
+
+# ---- what is said at all ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("verbosity", "said"), [(0, ""), (1, "tinyinit: warning: found\n")], ids=["-q", "default"])
+def test_a_warning_is_said_once_and_not_with_q(verbosity: int, said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    init = Init(Options({"verbosity": verbosity}), Start(["true"], ()), 0)
+    for _ in range(2):
+        init.warn("found")
+    assert capfd.readouterr().err == said
 
 
 # ---- killed by a signal that nobody forwarded ------------------------------------------------------------------
