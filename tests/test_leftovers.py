@@ -391,6 +391,19 @@ def test_what_happens_while_they_are_searched_for(start_subreaper: StartTinyinit
     assert end_within(running) == (4, out, "")
 
 
+def test_what_is_spared_is_no_survivor_but_to_pid_1_which_takes_it_with_it() -> None:
+    words = ["sleep", "60"]
+    spared, other = subprocess.Popen(words, env={**os.environ, "TINYINIT_SPARE": "1"}), subprocess.Popen(words)
+    try:
+        names = {with_spared: str(leftovers.survivors(with_spared)[0]) for with_spared in (False, True)}
+    finally:
+        for each in (spared, other):
+            each.kill()
+            each.wait()
+    assert all(f"'sleep' (pid {other.pid}, state " in each for each in names.values())
+    assert [f"(pid {spared.pid}, " in names[with_spared] for with_spared in (False, True)] == [False, True]
+
+
 def test_it_goes_on_killing_while_others_are_left_than_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """What forks faster than it is killed on a busy machine is not what KILL does not end."""
     init = Init(Options({"grace": 0.0, "verbosity": 0}), Start(["true"], ()), 0)

@@ -16,6 +16,7 @@ import pytest
 import tinyinit.watch
 from conftest import StartTinyinit
 from helpers.running import INSTALLED, TINYINIT, Running, children, is_alive, program, state, status_field, wait_until
+from tinyinit import leftovers
 from tinyinit.init import Init, Options, Start
 from tinyinit.leftovers import start_of
 from tinyinit.watch import Watch
@@ -189,6 +190,21 @@ def test_another_orphan_that_got_the_pid_has_its_full_time(start_pid_1: StartTin
     assert (status, err) == (0, "")
     lived = float(re.findall(r"lived (\S+)", out)[0])
     assert 0.38 <= lived < 5
+
+
+@pytest.mark.parametrize(("share", "lists_all"), [(1, False), (1 << 30, True)], ids=["walked", "listed"])
+def test_a_tree_is_walked_or_where_it_is_large_all_are_listed(
+    share: int, lists_all: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tinyinit.watch, "WALK_SHARE", share)
+    init, child = Init(Options({}), Start(["true"], ()), 0), subprocess.Popen(["sleep", "60"])
+    try:
+        found = tinyinit.watch.all_to_look_at(init, leftovers.children_of)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.pid in found
+    assert (os.getpid() in found) == lists_all
 
 
 def test_a_process_that_got_the_pid_is_not_signalled(started: list[Running]) -> None:

@@ -14,6 +14,7 @@ from conftest import StartTinyinit
 from helpers.running import PYTHON, TINYINIT, children, is_settled, program, status_field, wait_until
 from helpers.terminal import Terminal
 from tinyinit.init import Init, Options, Start
+from tinyinit.why import size
 
 READY = "echo 'ready (pid: 1)'; "
 
@@ -34,6 +35,13 @@ def test_a_warning_is_said_once_and_not_with_q(verbosity: int, said: str, capfd:
     for _ in range(2):
         init.warn("found")
     assert capfd.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(None, "not known"), (17, "17 bytes"), (512 << 20, "512 MiB"), (3 << 29, "1.5 GiB")]
+)
+def test_a_size_in_words(count: int | None, told: str) -> None:
+    assert size(count) == told
 
 
 # ---- killed by a signal that nobody forwarded ------------------------------------------------------------------

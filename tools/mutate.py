@@ -118,11 +118,10 @@ def run_tests(*arguments: str) -> str:
             errors="replace",
         ) as running,
     ):
-        assert running.stdout
         timer = threading.Timer(PATIENCE, running.kill)
         timer.start()
         try:
-            failed = next(filter(None, map(FAILED.search, running.stdout)), None)
+            failed = next(filter(None, map(FAILED.search, running.stdout or ())), None)
             if failed:
                 return failed[1] or failed[2]
             if running.wait() == 0:
