@@ -377,7 +377,7 @@ class Descendants:
             self.init.actions[_signal.SIGCHLD] = self.reap
         return True
 
-    def reap(self, event: "_signal.struct_siginfo") -> None:
+    def reap(self, event: object) -> None:
         """As always; and then it may be over, though waitid(2) will never say so."""
         self.init.reap(event)
         if self.init.is_ending and not self.init.is_over:

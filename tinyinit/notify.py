@@ -165,9 +165,9 @@ class Notify:
         """
         former = self.init.actions.get(number)
 
-        def act(event: "_signal.struct_siginfo") -> None:
+        def act(event: "_signal.struct_siginfo | None") -> None:
             take()
-            if number == _signal.SIGCHLD or event.si_code <= 0:  # sent by a process: sigaction(2)
+            if number == _signal.SIGCHLD or (event and event.si_code <= 0):  # sent by a process: sigaction(2)
                 former(event) if former else self.init.forward(number)
 
         self.init.actions[number] = act
