@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from conftest import StartTinyinit
 from helpers.running import INSTALLED, TINYINIT, UNPRIVILEGED, UNSHARE, as_user, children, program, wait_until
+from tinyinit.explain import prctl_by_ctypes
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
@@ -131,6 +133,12 @@ def test_without_python_prctl_orphans_are_still_adopted(start: StartTinyinit, wi
     wait_until(lambda: len(children(running.pid)) == 2, "the orphan to be adopted")
     running.send(signal.SIGTERM)
     assert running.process.wait(10) in (143, -15)
+
+
+def test_what_the_kernel_refuses_to_ctypes_is_an_error() -> None:
+    with pytest.raises(OSError, match="Invalid argument") as caught:
+        prctl_by_ctypes(-1, 0)
+    assert caught.value.errno == errno.EINVAL
 
 
 def test_a_kernel_that_refuses_is_one_warning_as_subreaper(start: StartTinyinit) -> None:
