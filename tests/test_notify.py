@@ -28,6 +28,9 @@ from helpers.running import (
     status_field,
     wait_until,
 )
+from tinyinit import notify
+from tinyinit.init import Init, Options, Start
+from tinyinit.limits import Limits
 
 MESSAGES = ["READY=1", "STATUS=half way", "EXTEND_TIMEOUT_USEC=5000000"]
 
@@ -293,6 +296,16 @@ def test_a_flood_delays_nothing_and_takes_no_memory(start: StartTinyinit) -> Non
     running.read_until("said", timeout=30)
     wait_until(lambda: len(children(pid)) == 1, "the child that said all that to be reaped")
     assert private_memory(pid) - before <= 256
+
+
+def test_of_a_flood_so_many_are_taken_at_once_and_then_signals_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = iter(range(10 * notify.MOST_AT_ONCE))
+    monkeypatch.setattr(notify.Notify, "take", lambda _: next(taken) >= 0)
+    init, (ours, other) = Init(Options({}), Start(["true"], ()), 0), socket.socketpair(type=socket.SOCK_DGRAM)
+    with ours, other:
+        notify.Notify(init, Limits(init), ours, b"").take_all()
+    assert next(taken) == notify.MOST_AT_ONCE
+    assert init.deadlines["notify"][0] <= time.monotonic()
 
 
 def test_where_no_real_time_signal_can_be_queued(start_subreaper: StartTinyinit) -> None:

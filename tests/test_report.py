@@ -23,6 +23,9 @@ import tinyinit
 from conftest import StartTinyinit
 from helpers.running import PYTHON, TINYINIT, children, private_memory, program, state, status_field, wait_until
 from helpers.terminal import Terminal, read_all
+from tinyinit import account
+from tinyinit.init import Init, Options, Start
+from tinyinit.leftovers import MANY
 
 SCHEMA = json.loads((Path(tinyinit.__file__).parent / "report.schema.json").read_text())
 LOG_LIMIT = 4096
@@ -260,6 +263,13 @@ def test_an_unkillable_leftover(start_subreaper: StartTinyinit, path: Path, free
 
 
 # ---- bounds ----------------------------------------------------------------------------------------------------
+
+
+def test_of_thousands_left_behind_a_thousand_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    init = Init(Options({}), Start(["true"], ()), 0)
+    init.main = 2
+    monkeypatch.setattr(account, "alive", lambda _: ((pid, False) for pid in range(2, 5000)))
+    assert [pid for pid, _ in account.Account(init, set(), (), "/").below()] == list(range(3, 2 + MANY))
 
 
 @pytest.mark.form("installed")
