@@ -202,6 +202,7 @@ def test_its_options_are_known_and_fit_into_the_systems_patience(system: System,
     assert values["kill_after"] + values["grace"] < system.patience
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("system", "line"), CASES)
 def test_a_cancelled_job_leaves_nothing(
     start_subreaper: StartTinyinit, system: System, line: str, make: str, tmp_path: Path
@@ -216,6 +217,7 @@ def test_a_cancelled_job_leaves_nothing(
     wait_until(lambda: not alive() - before, "all to have ended", SOON)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "system", [each for name in SYSTEMS for each in SYSTEMS[name]], ids=lambda each: each.run.__name__
 )
