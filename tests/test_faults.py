@@ -21,7 +21,7 @@ from typing import NamedTuple
 import pytest
 
 from helpers.faults import BOUND, ENDS, Outcome, Place, attach, make_gate, run, words
-from helpers.running import Running, program, status_field, wait_until
+from helpers.running import Running, is_pending, program, wait_until
 
 pytestmark = [pytest.mark.heavy, pytest.mark.form("installed")]
 
@@ -155,10 +155,6 @@ def trace(tracing: None, namespaces: None, gate: str, tmp_path: Path, started: l
         return run(running, place, options, folder / "strace", may_leave)
 
     return run_traced
-
-
-def is_pending(pid: int, number: int) -> bool:
-    return bool(int(status_field(pid, "ShdPnd"), 16) & 1 << number - 1)
 
 
 def problems(row: Row, outcome: Outcome) -> list[str]:

@@ -260,9 +260,8 @@ def test_a_reused_pid_of_a_child_from_before_is_not_left_alone(
     start_subreaper: StartTinyinit, namespaces: None
 ) -> None:
     """ns_last_pid (proc(5)) has the kernel give the PID to a leftover."""
-    reaped = (
-        "while kill -0 $1; do sleep 0.05; done 2> /dev/null; sleep 0.1"  # it is free a moment after it is not found
-    )
+    # the PID is free a moment after it is not found any more
+    reaped = "while kill -0 $1; do sleep 0.05; done 2> /dev/null; sleep 0.1"
     leftover = "echo $(($1 - 1)) > /proc/sys/kernel/ns_last_pid; setsid sleep 60 & [ $! = $1 ] && echo reused; exit 3"
     script = f"sleep 0.1 & exec {TINYINIT} --grace 2s -- sh -c '{reaped}; {leftover}' sh $!"
     namespace = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--", "sh", "-c"]

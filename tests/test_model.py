@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, event, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from helpers.running import TIMEOUT, Running, children, program, state, status_field, wait_until
+from helpers.running import TIMEOUT, Running, children, is_pending, program, state, status_field, wait_until
 from tinyinit.leftovers import start_of
 from tinyinit.options import parse_signal
 
@@ -74,11 +74,6 @@ numbers = itertools.count()
 
 def eventually(condition: Callable[[], Any], what: str) -> Any:
     return wait_until(condition, what, pause=PAUSE)
-
-
-def is_pending(pid: int, number: int) -> bool:
-    masks = [int(status_field(pid, field) or "0", 16) for field in ("SigPnd", "ShdPnd")]
-    return any(mask >> (number - 1) & 1 for mask in masks)
 
 
 class Process:

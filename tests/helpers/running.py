@@ -76,6 +76,12 @@ def is_alive(pid: int) -> bool:
     return state(pid) not in ("", "Z", "X")
 
 
+def is_pending(pid: int, number: int) -> bool:
+    """Whether a signal waits to be taken, by the process or its first thread."""
+    masks = [int(status_field(pid, field) or "0", 16) for field in ("SigPnd", "ShdPnd")]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 def is_settled(pid: int) -> bool:
     """Whether a tinyinit sleeps without a limit: in rt_sigtimedwait(2) with no timeout, its third argument."""
     try:
